@@ -1,0 +1,2 @@
+//! Builds, runs, tests and documents `monitor`.
+fn main() {}
