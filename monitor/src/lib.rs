@@ -1,1 +1,14 @@
 //! The agent.
+
+pub mod agent;
+pub mod commands;
+pub mod config;
+pub mod event;
+pub mod host;
+pub mod http;
+pub mod kernel;
+pub mod metrics;
+pub mod pipeline;
+pub mod policy;
+pub mod render;
+pub mod sink;

@@ -1,2 +1,62 @@
-//! The agent.
-fn main() {}
+//! The `monitor` command.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use monitor::{commands, kernel::canary};
+use tracing_subscriber::EnvFilter;
+
+/// Watches who runs what, who talks to which database and how fast clients talk, and enforces one policy in the kernel.
+///
+/// Without a configuration it only observes. `monitor doctor` says what this host's kernel can enforce; `monitor check`
+/// validates a policy before it is used; `monitor run` is the agent.
+#[derive(Debug, Parser)]
+#[command(name = "monitor", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent.
+    Run(commands::run::Args),
+    /// Validate configuration files.
+    Check(commands::check::Args),
+    /// Say what this kernel can do, and what each kind of rule would use here.
+    Doctor(commands::doctor::Args),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema(commands::schema::Args),
+    /// Print completions for a shell.
+    Completions(commands::completions::Args),
+    /// Print generated documentation.
+    #[command(hide = true)]
+    Docs(commands::docs::Args),
+    /// Do nothing: what the agent tries to start to see that it can't.
+    #[command(hide = true, name = canary::COMMAND)]
+    Canary,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("MONITOR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let outcome = match &cli.command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::Schema(args) => commands::schema::run(args),
+        Command::Completions(args) => commands::completions::run(args, Cli::command()),
+        Command::Docs(args) => commands::docs::run(args, Cli::command()),
+        Command::Canary => Ok(ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("monitor: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,119 @@
+//! The one address type, from the hook to the JSON.
+
+wire! {
+    /// An IP address: 16 bytes in network order, IPv4 in mapped form (`::ffff:a.b.c.d`).
+    #[derive(Hash)]
+    pub struct Addr {
+        /// The address in network byte order.
+        pub bytes: [u8; 16],
+    }
+}
+
+/// First twelve bytes of every IPv4 address in mapped form (RFC 4291, section 2.5.5.2).
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+impl Addr {
+    /// The unspecified IPv6 address, also used where there is no address.
+    pub const UNSPECIFIED: Self = Self { bytes: [0; 16] };
+
+    /// From the four bytes of an IPv4 address in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(b: [u8; 4]) -> Self {
+        Self { bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]] }
+    }
+
+    /// From four 32-bit words as the kernel keeps them (network order in memory).
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6_words(w: [u32; 4]) -> Self {
+        let (a, b, c, d) = (w[0].to_ne_bytes(), w[1].to_ne_bytes(), w[2].to_ne_bytes(), w[3].to_ne_bytes());
+        Self {
+            bytes: [
+                a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3],
+            ],
+        }
+    }
+
+    /// Whether this is an IPv4 address in mapped form.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_v4(&self) -> bool {
+        let mut index = 0;
+        while index < 12 {
+            if self.bytes[index] != MAPPED[index] {
+                return false;
+            }
+            index += 1;
+        }
+        true
+    }
+
+    /// The source that a `per = "source"` limit counts by: IPv4 by /32, IPv6 by /64.
+    ///
+    /// One IPv6 subscriber holds at least a /64 (RFC 6177), so anything narrower is free to change.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> Self {
+        let mut masked = *self;
+        if !self.is_v4() {
+            let mut index = 8;
+            while index < 16 {
+                masked.bytes[index] = 0;
+                index += 1;
+            }
+        }
+        masked
+    }
+}
+
+#[cfg(feature = "user")]
+mod user {
+    use super::Addr;
+    use core::{fmt, net::IpAddr, net::Ipv6Addr};
+
+    impl From<Addr> for IpAddr {
+        fn from(addr: Addr) -> Self {
+            Ipv6Addr::from(addr.bytes).to_canonical()
+        }
+    }
+
+    impl From<IpAddr> for Addr {
+        fn from(addr: IpAddr) -> Self {
+            match addr {
+                IpAddr::V4(v4) => Self::v4(v4.octets()),
+                IpAddr::V6(v6) => Self { bytes: v6.octets() },
+            }
+        }
+    }
+
+    impl fmt::Display for Addr {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            IpAddr::from(*self).fmt(f)
+        }
+    }
+
+    impl serde::Serialize for Addr {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Addr;
+
+    #[test]
+    fn v4_is_mapped_and_kept_whole_as_a_source() {
+        let addr = Addr::v4([10, 1, 2, 3]);
+        assert!(addr.is_v4());
+        assert_eq!(addr.source(), addr);
+    }
+
+    #[test]
+    fn v6_source_is_its_64() {
+        let addr = Addr { bytes: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8] };
+        assert_eq!(addr.source().bytes, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}

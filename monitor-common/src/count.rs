@@ -1,0 +1,160 @@
+//! The table of what the kernel programs count about events, so that the books can be balanced:
+//! seen = delivered + suppressed + lost, for every kind of event.
+
+/// Declares the counters kept for each kind of event.
+macro_rules! counts {
+    ($($(#[$meta:meta])* $name:ident = $code:literal => $family:ident $reason:literal;)*) => {
+        /// What is counted for each kind of event.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Count { $($(#[$meta])* $name = $code,)* }
+
+        impl Count {
+            /// All, in the order of their codes.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Which metric it belongs to.
+            #[must_use]
+            pub const fn family(self) -> Family {
+                match self { $(Self::$name => Family::$family,)* }
+            }
+
+            /// The `reason` label.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$name => $reason,)* }
+            }
+        }
+    };
+}
+
+/// The metric that a counter feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `events_seen_total`
+    Seen,
+    /// Handed to the ring; the agent counts what it took out of it as `events_delivered_total`.
+    Submitted,
+    /// `events_suppressed_total`
+    Suppressed,
+    /// `events_lost_total`
+    Lost,
+}
+
+counts! {
+    /// It happened, in scope.
+    Seen = 0 => Seen "";
+    /// A record of it was put on the ring.
+    Submitted = 1 => Submitted "";
+    /// The ring was full.
+    RingFull = 2 => Lost "ring_full";
+    /// All scratch buffers for gathering a record were in use.
+    NoScratch = 3 => Lost "no_scratch";
+    /// The agent itself did it.
+    OwnDoing = 4 => Suppressed "self";
+    /// A datagram without a connection that no rule speaks of; counted, but not worth a record each.
+    Datagram = 5 => Suppressed "datagram";
+    /// The same over-limit source was reported less than a second ago.
+    Repeated = 6 => Suppressed "repeated";
+    /// A refusal by a canary of the agent.
+    Canary = 7 => Suppressed "canary";
+}
+
+/// Slots kept for each kind of event, a power of two.
+pub const SLOTS: u32 = 8;
+
+/// Index of a counter.
+#[inline(always)]
+#[must_use]
+pub const fn slot(kind: u16, count: Count) -> u32 {
+    kind as u32 * SLOTS + count as u32
+}
+
+/// Index of a rule's counter of decisions.
+#[inline(always)]
+#[must_use]
+pub const fn decision_slot(rule_kind: u8, rule: u16, verdict: u8, mode: u8) -> u32 {
+    ((rule_kind as u32 * crate::limits::RULES as u32 + rule as u32) * 2 + mode as u32) * 8 + verdict as u32
+}
+
+/// How many [`decision_slot`]s there are.
+pub const DECISIONS: u32 = 2 * crate::limits::RULES as u32 * 2 * 8;
+
+/// Other things the kernel programs count; the value is the index.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stat {
+    /// A process could not be remembered: the table was full.
+    ProcessTableFull = 0,
+    /// A decision was asked for a process that is not in the table.
+    UnknownProcess = 1,
+    /// The exec tracepoint ran.
+    ExecHookRuns = 2,
+    /// The exec LSM hook ran.
+    LsmHookRuns = 3,
+    /// A file was at a policy path's inode, but not in the version that was resolved.
+    StaleFile = 4,
+}
+
+/// How many [`Stat`]s there are.
+pub const STATS: u32 = 8;
+
+wire! {
+    /// Packets of a rate limit with one outcome.
+    pub struct PacketCount {
+        /// How many.
+        pub packets: u64,
+        /// Their bytes, from the link header on.
+        pub bytes: u64,
+    }
+
+    /// Decisions of one database rule about one workload.
+    pub struct DatabaseCount {
+        /// Connections by verdict code and mode: index `mode * 6 + verdict`.
+        pub connections: [u64; 12],
+    }
+}
+
+/// What a rate limit did with a packet; the value is the index.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Within the limit.
+    Pass = 0,
+    /// Dropped.
+    Drop = 1,
+    /// Would have been dropped (observe mode).
+    WouldDrop = 2,
+    /// Over the limit, but from a protected address or to a protected port.
+    Protected = 3,
+}
+
+/// How many [`Outcome`]s there are.
+pub const OUTCOMES: u32 = 4;
+
+/// Packets that no rate limit could judge; the value is the index.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unparsed {
+    /// The packet ends before its headers do.
+    Truncated = 0,
+    /// More VLAN tags or IPv6 extension headers than are followed.
+    TooDeep = 1,
+    /// A fragment after the first: it has no ports.
+    Fragment = 2,
+}
+
+impl Unparsed {
+    /// All, in the order of their codes.
+    pub const ALL: [Self; 3] = [Self::Truncated, Self::TooDeep, Self::Fragment];
+
+    /// The `reason` label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::TooDeep => "too_deep",
+            Self::Fragment => "fragment",
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Every bound of the system, in one place; `monitor check` names them when they are passed.
+
+/// Workloads in one policy: the bits of a [`crate::policy::WorkloadSet`].
+pub const WORKLOADS: usize = 128;
+/// Rules of one kind in one policy: the bits of a [`crate::policy::RuleSet`].
+pub const RULES: usize = 256;
+/// Bytes of a resolved path that are kept; a longer one is flagged and never compared in part.
+pub const PATH: usize = 1024;
+/// Directory levels that are followed from an executable to the root of its file system.
+pub const PATH_DEPTH: usize = 64;
+/// Bytes of arguments that are kept of one exec; the rest is cut and flagged.
+pub const ARGS: usize = 1024;
+/// Bytes kept of the name a script was started by.
+pub const SCRIPT: usize = 256;
+/// Bytes of a mount point's path.
+pub const MOUNT_PATH: usize = 252;
+/// File systems of the host's tree that are known to the kernel programs.
+pub const MOUNTS: u32 = 4096;
+/// Files that policy names by path.
+pub const FILES: u32 = 16_384;
+/// Processes (thread groups) whose identity is kept. Linux' default `pid_max` is 32,768 to 4,194,304, depending on
+/// the number of CPUs; when the table is full, further processes are counted as unknown.
+pub const PROCESSES: u32 = 65_536;
+/// Rate limits that may speak of one port (of one protocol).
+pub const LIMITS_PER_PORT: usize = 8;
+/// Sources whose rate is tracked (all rate limits together); the least recently seen is forgotten first.
+pub const SOURCES: u32 = 131_072;
+/// Execs that may be inside the kernel programs at one time.
+pub const SCRATCH: u32 = 256;
+/// Prefixes that are never dropped.
+pub const PROTECTED: u32 = 1024;
+/// Bytes of the ring on which the kernel hands events to the agent (a power of two).
+pub const RING: u32 = 8 * 1024 * 1024;

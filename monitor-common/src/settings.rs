@@ -1,0 +1,31 @@
+//! What the agent tells the kernel programs at load, as a read-only global.
+
+wire! {
+    /// Settings of one run of the agent.
+    pub struct Settings {
+        /// Id of the cgroup that the policy is limited to.
+        pub scope_cgroup: u64,
+        /// Its depth below the root of the cgroup v2 tree; 0 is the root: everything is in scope.
+        pub scope_level: u32,
+        /// The agent's own process: never reported, never refused (but for its canaries).
+        pub agent_pid: u32,
+        /// Kernel device number of the file system that `memfd_create` files live on.
+        pub memfd_dev: u32,
+        /// 1 when an LSM program refuses execs, so that the exec tracepoint leaves denials to it.
+        pub exec_lsm: u32,
+        /// The agent's own executable, for the canaries.
+        pub agent_exe: crate::identity::ExeId,
+    }
+}
+
+/// Classes of files without a path of their own; the value is the index of their [`crate::policy::Membership`].
+pub mod class {
+    /// A file made by `memfd_create`.
+    pub const MEMFD: u32 = 0;
+    /// A file that has no name any more, or never had one (`O_TMPFILE`).
+    pub const DELETED: u32 = 1;
+    /// A path too long or too deep to be compared: every exec rule with a glob names it, no workload does.
+    pub const OVERLONG: u32 = 2;
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+}

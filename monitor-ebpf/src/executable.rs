@@ -1,0 +1,320 @@
+//! The file that is being executed: its identity, where it really lies, and what policy says of it.
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user},
+    },
+};
+use monitor_common::{
+    count::Stat,
+    event::exec::{Exec, flags},
+    glob::{DEAD, START},
+    identity::{ExeId, FileKey},
+    limits,
+    policy::Membership,
+    settings::class,
+};
+
+use crate::{
+    emit::stat,
+    field, follow, global,
+    kernel::{Object, opaque},
+    maps::{BLANK, CLASSES, FILES, GLOB_ENDS, GLOBS, MOUNTS, SCRATCH},
+};
+
+/// Bytes behind the usable part of a buffer, so that a masked offset plus a masked length stays inside.
+const SLACK: usize = 256;
+/// Masks an offset into the path buffer.
+const PATH_MASK: usize = limits::PATH - 1;
+/// Room for path, script and arguments, and slack for masked offsets (2047) and lengths (2047).
+const TAIL: usize = 4096;
+const TAIL_MASK: usize = 2047;
+/// Longest name of a directory entry.
+const NAME: usize = 255;
+
+/// Where an exec is gathered. It belongs to one thread, because a thread can be in one exec only: another that
+/// pre-empts it in the middle of the program has a buffer of its own.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    /// The record as it goes to the ring, up to `tail`.
+    pub record: Exec,
+    /// Path, script and arguments, one behind the other.
+    pub tail: [u8; TAIL],
+    /// What policy says of the file.
+    member: Membership,
+    /// Where the path begins.
+    from: u64,
+    /// The path as it grows, from the end towards the beginning.
+    path: [u8; limits::PATH + SLACK],
+}
+
+/// A scratch buffer that is given back when it goes out of scope.
+pub struct Buffer {
+    key: u64,
+    scratch: *mut Scratch,
+}
+
+impl Buffer {
+    /// The current thread's buffer, blank; `None` if all are in use.
+    #[inline(always)]
+    pub fn take() -> Option<Self> {
+        let key = bpf_get_current_pid_tgid();
+        let blank = BLANK.get(0)?;
+        SCRATCH.insert(key, blank, 0).ok()?;
+        Some(Self { key, scratch: SCRATCH.get_ptr_mut(key)? })
+    }
+
+    /// Its content.
+    #[inline(always)]
+    pub fn scratch(&mut self) -> &mut Scratch {
+        // SAFETY: a live map value that only this thread uses until it is removed on drop.
+        unsafe { &mut *self.scratch }
+    }
+
+    /// The record as gathered so far.
+    #[inline(always)]
+    pub fn record(&self) -> &Exec {
+        // SAFETY: as in `scratch`.
+        unsafe { &(*self.scratch).record }
+    }
+
+    /// The record with `extra` bytes of tail, as they go to the ring.
+    #[inline(always)]
+    pub fn bytes(&self, extra: usize) -> &[u8] {
+        // SAFETY: the record is followed by the tail, which holds the masked number of bytes.
+        unsafe { core::slice::from_raw_parts(self.scratch.cast(), size_of::<Exec>() + (extra & 0xfff)) }
+    }
+}
+
+impl Drop for Buffer {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let _ = SCRATCH.remove(self.key);
+    }
+}
+
+/// The identity of an open file.
+#[inline(always)]
+pub fn identity(file: Object) -> ExeId {
+    let inode = follow!(file, file_inode);
+    ExeId {
+        ino: field!(inode, inode_ino),
+        size: field!(inode, inode_size),
+        ctime_s: field!(inode, inode_ctime_s),
+        ctime_ns: field!(inode, inode_ctime_ns),
+        dev: field!(follow!(inode, inode_sb), sb_dev),
+    }
+}
+
+/// Whether the file has no name any more.
+#[inline(always)]
+fn is_deleted(file: Object) -> bool {
+    let links: u32 = field!(follow!(file, file_inode), inode_nlink);
+    links == 0
+}
+
+/// Gathers what there is to know of the file into the buffer, and returns what policy says of it.
+///
+/// VERIFIER: what one step finds out, the next reads from the buffer rather than from a register: memory of a map is
+/// unknown to it, so all the ways through a step are one state after it.
+#[inline(always)]
+pub fn gather(file: Object, scratch: &mut Scratch) -> Membership {
+    let id = identity(file);
+    scratch.record.file = id;
+    scratch.from = limits::PATH as u64;
+    locate(file, id.dev, scratch);
+    scratch.member = Membership::NONE;
+    let noted = noted(scratch);
+    if noted & flags::PATH_TRUNCATED != 0 {
+        add_class(class::OVERLONG, scratch);
+    } else if noted & flags::UNPLACED == 0 {
+        add_globs(scratch);
+    }
+    if is_deleted(file) {
+        let memfd = id.dev == global!(SETTINGS.memfd_dev);
+        note(scratch, if memfd { flags::MEMFD } else { flags::DELETED });
+        add_class(if memfd { class::MEMFD } else { class::DELETED }, scratch);
+    }
+    // SAFETY: entries change as a whole, by the agent.
+    if let Some(entry) = unsafe { FILES.get(id.key()) } {
+        // A rule that names the file holds for every version of it; who belongs to a workload must be the very
+        // version that was resolved.
+        scratch.member.exec_rules.add(&entry.member.exec_rules);
+        if entry.exe.same(&id) {
+            scratch.member.workloads.add(&entry.member.workloads);
+        } else {
+            note(scratch, flags::STALE);
+            stat(Stat::StaleFile);
+        }
+    }
+    keep_path(scratch);
+    scratch.member
+}
+
+/// Flags of the file so far.
+#[inline(always)]
+fn noted(scratch: &Scratch) -> u16 {
+    // SAFETY: a field of a live reference; volatile, so that it is read from memory.
+    unsafe { core::ptr::read_volatile(&raw const scratch.record.header.flags) }
+}
+
+#[inline(always)]
+fn note(scratch: &mut Scratch, flag: u16) {
+    let flags = noted(scratch) | flag;
+    // SAFETY: as in `noted`.
+    unsafe { core::ptr::write_volatile(&raw mut scratch.record.header.flags, flags) };
+}
+
+/// Where the path begins in the path buffer.
+#[inline(always)]
+fn from(scratch: &Scratch) -> usize {
+    // SAFETY: as in `noted`.
+    unsafe { core::ptr::read_volatile(&raw const scratch.from) as usize }
+}
+
+#[inline(always)]
+fn add_class(index: u32, scratch: &mut Scratch) {
+    if let Some(class) = CLASSES.get(index) {
+        scratch.member.add(class);
+    }
+}
+
+/// Writes the path of the file in the host's tree to the end of the path buffer.
+///
+/// Goes up directory entries only, never mounts: what somebody mounts over a path doesn't move the file. At the root
+/// of a file system that the host's tree has, its mount point is put in front.
+#[inline(always)]
+fn locate(file: Object, dev: u32, scratch: &mut Scratch) {
+    let mut dentry = follow!(file, file_dentry);
+    let mut depth = 0;
+    while depth < limits::PATH_DEPTH {
+        let inode = follow!(dentry, dentry_inode);
+        let key = FileKey { ino: field!(inode, inode_ino), dev, zero: 0 };
+        // SAFETY: entries change as a whole, by the agent.
+        if let Some(mount) = unsafe { MOUNTS.get(key) } {
+            if !prepend(scratch, mount.path.as_ptr(), mount.len as usize & NAME) {
+                break;
+            }
+            return;
+        }
+        let parent = follow!(dentry, dentry_parent);
+        if parent.pointer() == dentry.pointer() {
+            return note(scratch, flags::UNPLACED);
+        }
+        let len: u32 = field!(dentry, dentry_name_len);
+        let name: *const u8 = field!(dentry, dentry_name);
+        if !prepend(scratch, name, len as usize & NAME) || !prepend(scratch, c"/".as_ptr().cast(), 1) {
+            break;
+        }
+        dentry = parent;
+        depth += 1;
+    }
+    note(scratch, flags::PATH_TRUNCATED);
+}
+
+/// Puts `len` bytes in front of the path; false when there is no room.
+#[inline(always)]
+fn prepend(scratch: &mut Scratch, bytes: *const u8, len: usize) -> bool {
+    let at = from(scratch);
+    if len > at {
+        return false;
+    }
+    let start = at - len;
+    // SAFETY: the masked start plus the masked length is within the buffer and its slack.
+    let code = unsafe {
+        core::ptr::write_volatile(&raw mut scratch.from, start as u64);
+        let to = scratch.path.as_mut_ptr().add(opaque(start) & PATH_MASK);
+        bpf_probe_read_kernel(to.cast(), (len & NAME) as u32, bytes.cast())
+    };
+    code == 0
+}
+
+/// Walks the automaton along the path.
+#[inline(always)]
+fn add_globs(scratch: &mut Scratch) {
+    let Some(globs) = GLOBS.get(0) else { return };
+    if globs.states == 0 {
+        return;
+    }
+    let from = from(scratch);
+    let mut state = START;
+    let mut step = 0;
+    while step < limits::PATH {
+        let index = from + step;
+        if index >= limits::PATH || state == DEAD {
+            break;
+        }
+        state = globs.step(state, scratch.path[opaque(index) & PATH_MASK]);
+        step += 1;
+    }
+    if let Some(end) = GLOB_ENDS.get(u32::from(state)) {
+        scratch.member.add(end);
+    }
+}
+
+/// Copies the path to the tail of the record.
+#[inline(always)]
+fn keep_path(scratch: &mut Scratch) {
+    let from = from(scratch);
+    let len = (limits::PATH.wrapping_sub(from)) & TAIL_MASK;
+    if len == 0 || len > limits::PATH {
+        return;
+    }
+    // SAFETY: `len` bytes from `from` are inside the buffer: the kernel checks it as memory of its own.
+    let code = unsafe {
+        let path = scratch.path.as_ptr().add(opaque(from) & PATH_MASK);
+        bpf_probe_read_kernel(scratch.tail.as_mut_ptr().cast(), len as u32, path.cast())
+    };
+    if code == 0 {
+        scratch.record.path_len = len as u16;
+    }
+}
+
+/// Appends the name a script was started by, if it is one.
+#[inline(always)]
+pub fn keep_script(bprm: Object, scratch: &mut Scratch) {
+    let filename: *const u8 = field!(bprm, bprm_filename);
+    let interp: *const u8 = field!(bprm, bprm_interp);
+    if filename == interp {
+        return;
+    }
+    let at = scratch.record.path_len as usize & TAIL_MASK;
+    // SAFETY: a masked offset plus the constant length is inside the tail.
+    let len = unsafe {
+        let to = scratch.tail.as_mut_ptr().add(at);
+        bpf_probe_read_kernel_str(to.cast(), limits::SCRIPT as u32, filename.cast())
+    };
+    // The length counts the ending zero byte.
+    if len > 1 && len as usize <= limits::SCRIPT {
+        scratch.record.script_len = len as u16 - 1;
+    }
+}
+
+/// Appends the arguments, which the kernel has just written to the new program's memory.
+#[inline(always)]
+pub fn keep_args(task: Object, scratch: &mut Scratch) {
+    let mm = follow!(task, task_mm);
+    let start: u64 = field!(mm, mm_arg_start);
+    let end: u64 = field!(mm, mm_arg_end);
+    let mut len = end.wrapping_sub(start) as usize;
+    if end <= start {
+        return;
+    }
+    if len > limits::ARGS {
+        len = limits::ARGS;
+        scratch.record.header.flags |= flags::ARGS_TRUNCATED;
+    }
+    let at = (scratch.record.path_len as usize + scratch.record.script_len as usize) & TAIL_MASK;
+    // SAFETY: a masked offset plus a masked length is inside the tail.
+    let code = unsafe {
+        let to = scratch.tail.as_mut_ptr().add(at);
+        bpf_probe_read_user(to.cast(), (len & TAIL_MASK) as u32, start as *const _)
+    };
+    if code == 0 {
+        scratch.record.args_len = len as u16;
+    } else {
+        scratch.record.header.flags |= flags::NO_ARGS;
+    }
+}

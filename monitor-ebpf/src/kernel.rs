@@ -1,0 +1,63 @@
+//! Reads fields of kernel structs at the offsets that the agent looked up.
+
+/// A pointer to a kernel struct. The verifier keeps its BTF type, so that it checks every load through it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Object(*const u8);
+
+impl Object {
+    /// From an argument of a hook.
+    #[inline(always)]
+    pub fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    /// The pointer itself.
+    #[inline(always)]
+    pub fn pointer(self) -> *const u8 {
+        self.0
+    }
+
+    /// Loads a field. Volatile: one load of exactly this width, which the verifier compares with the field.
+    #[inline(always)]
+    pub fn load<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: the verifier accepts the load only where the struct has a field of that size at the offset, and the
+        // kernel turns a fault in it into zeros.
+        unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast()) }
+    }
+
+    /// Follows a pointer field.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Self {
+        Self(self.load(offset))
+    }
+}
+
+/// Loads a field by its name in the table of kernel fields.
+#[macro_export]
+macro_rules! field {
+    ($object:expr, $name:ident) => {
+        $object.load($crate::global!(LAYOUT.$name))
+    };
+}
+
+/// Follows a pointer field by its name in the table of kernel fields.
+#[macro_export]
+macro_rules! follow {
+    ($object:expr, $name:ident) => {
+        $object.follow($crate::global!(LAYOUT.$name))
+    };
+}
+
+/// The same number, of which the compiler knows nothing.
+///
+/// VERIFIER: keeps the compiler from taking a bound that was put on an index for granted and computing with
+/// something else that only it knows to be equal.
+#[inline(always)]
+pub fn opaque(value: usize) -> usize {
+    let mut value = value;
+    // SAFETY: a register is copied to itself. An empty text would leave a line without an instruction in the line
+    // table, which the kernel refuses.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value
+}

@@ -1,0 +1,148 @@
+//! Every map and every read-only global. Sizes are in `monitor_common::limits`; the agent shrinks what a policy
+//! doesn't use.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+};
+use monitor_common::{
+    addr::Addr,
+    count::{DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PacketCount, SLOTS, STATS as STAT_SLOTS},
+    event::KINDS,
+    glob::{self, Automaton},
+    identity::{ExeId, FileEntry, FileKey, Mount, Process},
+    layout::KernelLayout,
+    limit::{Bucket, BucketKey, RateRule},
+    limits,
+    policy::{Membership, Rule, RuleSet},
+    settings::{Settings, class},
+};
+
+use crate::executable::Scratch;
+
+/// Offsets of kernel fields, written by the agent before load.
+#[unsafe(no_mangle)]
+pub static LAYOUT: KernelLayout = KernelLayout { ..ZERO_LAYOUT };
+
+const ZERO_LAYOUT: KernelLayout =
+    // SAFETY: the struct is nothing but `u32`s.
+    unsafe { core::mem::zeroed() };
+
+/// Settings of this run, written by the agent before load.
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings = Settings {
+    scope_cgroup: 0,
+    scope_level: 0,
+    agent_pid: 0,
+    memfd_dev: 0,
+    exec_lsm: 0,
+    agent_exe: ExeId::NONE,
+};
+
+/// Reads one field of a global that the agent wrote; volatile, because the compiler thinks it knows the value.
+#[macro_export]
+macro_rules! global {
+    ($global:ident.$($field:ident).+) => {
+        // SAFETY: reads an initialised, read-only static.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::$global.$($field).+) }
+    };
+}
+
+/// Records for the agent.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(limits::RING, 0);
+
+/// Every process, by its id.
+#[map]
+pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(limits::PROCESSES, 0);
+
+/// Files that policy names by path.
+#[map]
+pub static FILES: HashMap<FileKey, FileEntry> = HashMap::with_max_entries(limits::FILES, 0);
+
+/// Roots of the file systems of the host's tree.
+#[map]
+pub static MOUNTS: HashMap<FileKey, Mount> = HashMap::with_max_entries(limits::MOUNTS, 0);
+
+/// The automaton of all globs: one entry.
+#[map]
+pub static GLOBS: Array<Automaton> = Array::with_max_entries(1, 0);
+
+/// What the end states of the automaton stand for.
+#[map]
+pub static GLOB_ENDS: Array<Membership> = Array::with_max_entries(glob::STATES as u32, 0);
+
+/// What the classes of files stand for.
+#[map]
+pub static CLASSES: Array<Membership> = Array::with_max_entries(class::COUNT, 0);
+
+/// `[[exec]]` rules in file order.
+#[map]
+pub static EXEC_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
+
+/// `[[database]]` rules in file order.
+#[map]
+pub static DATABASE_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
+
+/// Database rules by protocol and port ([`crate::policy::port_index`]).
+#[map]
+pub static DATABASE_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);
+
+/// `[[rate_limit]]` rules in file order.
+#[map]
+pub static RATE_RULES: Array<RateRule> = Array::with_max_entries(limits::RULES as u32, 0);
+
+/// Rate limits by protocol and port.
+#[map]
+pub static RATE_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);
+
+/// Token buckets of sources.
+#[map]
+pub static BUCKETS: LruHashMap<BucketKey, Bucket> = LruHashMap::with_max_entries(limits::SOURCES, 0);
+
+/// Prefixes that are never dropped. No preallocation: the kernel allows none for a trie.
+#[map]
+pub static PROTECTED: LpmTrie<Addr, u8> =
+    LpmTrie::with_max_entries(limits::PROTECTED, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+
+/// Local ports that are never dropped, by [`crate::policy::port_index`].
+#[map]
+pub static PROTECTED_PORTS: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROTECTED, 0);
+
+/// Counters of events ([`monitor_common::count::slot`]).
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS * SLOTS, 0);
+
+/// Counters of decisions ([`monitor_common::count::decision_slot`]).
+#[map]
+pub static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DECISION_SLOTS, 0);
+
+/// Other counters ([`monitor_common::count::Stat`]).
+#[map]
+pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAT_SLOTS, 0);
+
+/// Connections by database and workload: `rule * (WORKLOADS + 1) + workload`, the last one for no workload.
+#[map]
+pub static DATABASE_COUNTS: PerCpuArray<DatabaseCount> =
+    PerCpuArray::with_max_entries((limits::RULES * (limits::WORKLOADS + 1)) as u32, 0);
+
+/// Packets by rate limit and outcome: `rule * OUTCOMES + outcome`.
+#[map]
+pub static PACKETS: PerCpuArray<PacketCount> =
+    PerCpuArray::with_max_entries(limits::RULES as u32 * OUTCOMES, 0);
+
+/// Packets that no rate limit could judge ([`monitor_common::count::Unparsed`]).
+#[map]
+pub static UNPARSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(4, 0);
+
+/// Buffers of execs under way, by thread.
+#[map]
+pub static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(limits::SCRATCH, 0);
+
+/// What a scratch buffer begins as: one entry, all zero.
+#[map]
+pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// The packet that is being judged on each CPU.
+#[map]
+pub static ARRIVAL: PerCpuArray<crate::ingress::Arrival> = PerCpuArray::with_max_entries(1, 0);

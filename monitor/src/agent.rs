@@ -1,0 +1,8 @@
+//! The agent: brings everything up in the right order, and down again.
+
+pub mod counters;
+pub mod lock;
+pub mod prepare;
+pub mod run;
+pub mod trial;
+pub mod watch;

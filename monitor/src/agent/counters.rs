@@ -1,0 +1,208 @@
+//! Reads the kernel programs' counters for a scrape.
+
+use std::{
+    fmt,
+    os::fd::{AsFd as _, AsRawFd as _},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use anyhow::Result;
+use aya::maps::{MapData, PerCpuArray};
+use monitor_common::{
+    count::{Count, DatabaseCount, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
+    event::{KINDS, Kind},
+    limits,
+    policy::{Mode, RuleKind, verdict},
+};
+
+use crate::{
+    kernel::{load::Kernel, probes::Probe},
+    metrics::snapshot::{Connections, Decisions, KernelState, Map, Packets, Program, Snapshot},
+    policy::Names,
+};
+
+type Counts<T> = PerCpuArray<MapData, T>;
+
+/// The kernel's counters, and what the agent counts about the kernel.
+pub struct KernelCounters {
+    names: Names,
+    counts: Counts<u64>,
+    decisions: Counts<u64>,
+    stats: Counts<u64>,
+    databases: Counts<DatabaseCount>,
+    packets: Counts<PacketCount>,
+    unparsed: Counts<u64>,
+    programs: Vec<(&'static Probe, aya::programs::ProgramFd)>,
+    /// Records that could not be read, by the code of their kind where it is known.
+    pub unreadable: [AtomicU64; KINDS as usize],
+    /// What the watcher found last.
+    pub gauges: Gauges,
+}
+
+/// Numbers that take a walk over a map or `/proc`: the watcher brings them up to date.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Processes that run a file and are not in the kernel's table.
+    pub processes_unknown: AtomicU64,
+    /// Processes in the kernel's table.
+    pub processes: AtomicU64,
+    /// Sources tracked, by rate limit.
+    pub sources: Mutex<Vec<u64>>,
+}
+
+impl fmt::Debug for KernelCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelCounters").finish_non_exhaustive()
+    }
+}
+
+impl KernelCounters {
+    /// Over the maps of a kernel object whose programs are loaded.
+    pub fn new(kernel: &mut Kernel, names: Names) -> Result<Self> {
+        let mut programs = Vec::new();
+        for (probe, program) in kernel.programs() {
+            programs.push((probe, program.fd()?.try_clone()?));
+        }
+        Ok(Self {
+            names,
+            counts: kernel.take("COUNTS")?.try_into()?,
+            decisions: kernel.take("DECISIONS")?.try_into()?,
+            stats: kernel.take("STATS")?.try_into()?,
+            databases: kernel.take("DATABASE_COUNTS")?.try_into()?,
+            packets: kernel.take("PACKETS")?.try_into()?,
+            unparsed: kernel.take("UNPARSED")?.try_into()?,
+            programs,
+            unreadable: Default::default(),
+            gauges: Gauges::default(),
+        })
+    }
+
+    fn decisions(&self) -> Vec<Decisions> {
+        let mut found = Vec::new();
+        for rule_kind in [RuleKind::Exec, RuleKind::Database] {
+            for (rule, (name, _)) in self.names.rules(rule_kind).iter().enumerate() {
+                for (mode, verdict) in modes_and_verdicts() {
+                    let index = decision_slot(rule_kind as u8, rule as u16, verdict, mode as u8);
+                    let count = sum(&self.decisions, index);
+                    if count > 0 {
+                        found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count });
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn databases(&self) -> Vec<Connections> {
+        let mut found = Vec::new();
+        for (rule, (name, _)) in self.names.rules(RuleKind::Database).iter().enumerate() {
+            for workload in (0..self.names.workloads().len()).chain([limits::WORKLOADS]) {
+                let index = rule * (limits::WORKLOADS + 1) + workload;
+                let Ok(cpus) = self.databases.get(&(index as u32), 0) else { continue };
+                for (mode, verdict) in modes_and_verdicts() {
+                    let column = mode as usize * 6 + usize::from(verdict);
+                    let count: u64 = cpus.iter().map(|cpu| cpu.connections[column]).sum();
+                    if count > 0 {
+                        let workload = self.names.workloads().get(workload).cloned();
+                        found.push(Connections { database: Arc::clone(name), workload, verdict, mode, count });
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn packets(&self) -> Vec<Packets> {
+        const ALL: [Outcome; OUTCOMES as usize] =
+            [Outcome::Pass, Outcome::Drop, Outcome::WouldDrop, Outcome::Protected];
+        let mut found = Vec::new();
+        for (rule, (name, mode)) in self.names.rules(RuleKind::RateLimit).iter().enumerate() {
+            for outcome in ALL {
+                let Ok(cpus) = self.packets.get(&(rule as u32 * OUTCOMES + outcome as u32), 0) else { continue };
+                found.push(Packets {
+                    rule: Arc::clone(name),
+                    outcome,
+                    mode: *mode,
+                    packets: cpus.iter().map(|cpu| cpu.packets).sum(),
+                    bytes: cpus.iter().map(|cpu| cpu.bytes).sum(),
+                });
+            }
+        }
+        found
+    }
+
+    /// Runs of each program, and those the kernel skipped because the program was already running on that CPU.
+    fn programs(&self) -> (Vec<Program>, Vec<(Kind, &'static str, u64)>) {
+        let mut runs = Vec::new();
+        let mut lost = Vec::new();
+        for (probe, fd) in &self.programs {
+            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+            let Ok(info) = std::fs::read_to_string(path) else { continue };
+            let number = |key: &str| {
+                let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+                line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
+            };
+            runs.push(Program {
+                name: probe.program.into(),
+                runs: number("run_cnt"),
+                run_seconds: number("run_time_ns") as f64 / 1e9,
+            });
+            if let Some(kind) = probe.feeds.first() {
+                lost.push((*kind, "recursion", number("recursion_misses")));
+            }
+        }
+        (runs, lost)
+    }
+}
+
+fn modes_and_verdicts() -> impl Iterator<Item = (Mode, u8)> {
+    Mode::ALL.into_iter().flat_map(|mode| (0..verdict::COUNT as u8).map(move |verdict| (mode, verdict)))
+}
+
+fn sum(counts: &Counts<u64>, index: u32) -> u64 {
+    counts.get(&index, 0).map_or(0, |cpus| cpus.iter().sum())
+}
+
+impl KernelState for KernelCounters {
+    fn snapshot(&self) -> Snapshot {
+        let event = |kind: &Kind| {
+            let kind = *kind;
+            Count::ALL.iter().map(move |what| (kind, *what, sum(&self.counts, slot(kind as u16, *what))))
+        };
+        let (programs, mut lost) = self.programs();
+        let unreadable = |kind: &Kind| (*kind, "unreadable", self.unreadable[*kind as usize].load(Relaxed));
+        lost.extend(Kind::ALL.iter().map(unreadable));
+        let stats = [
+            Stat::ProcessTableFull,
+            Stat::UnknownProcess,
+            Stat::ExecHookRuns,
+            Stat::LsmHookRuns,
+            Stat::StaleFile,
+        ];
+        let sources = self.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rate_limits = self.names.rules(RuleKind::RateLimit).iter();
+        let processes = Map {
+            name: "PROCESSES".into(),
+            entries: self.gauges.processes.load(Relaxed),
+            capacity: limits::PROCESSES.into(),
+        };
+        let buckets =
+            Map { name: "BUCKETS".into(), entries: sources.iter().sum(), capacity: limits::SOURCES.into() };
+        Snapshot {
+            events: Kind::ALL.iter().flat_map(event).collect(),
+            lost,
+            decisions: self.decisions(),
+            packets: self.packets(),
+            databases: self.databases(),
+            unparsed: Unparsed::ALL.map(|reason| (reason, sum(&self.unparsed, reason as u32))).to_vec(),
+            sources: rate_limits.zip(&sources).map(|((name, _), count)| (Arc::clone(name), *count)).collect(),
+            stats: stats.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),
+            programs,
+            maps: vec![processes, buckets],
+            processes_unknown: self.gauges.processes_unknown.load(Relaxed),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What must be known before anything is loaded.
+
+use anyhow::{Context as _, Result};
+use monitor_common::{layout::KernelLayout, settings::Settings};
+
+use crate::{
+    host::{cgroup::Scope, file, file::Tree},
+    kernel::{btf::Btf, layout, support},
+};
+
+/// The host and its kernel, as the programs need to know them.
+pub struct Ground {
+    /// Where the kernel keeps its fields.
+    pub layout: KernelLayout,
+    /// The host's files.
+    pub tree: Tree,
+    /// What the programs are told.
+    pub settings: Settings,
+}
+
+impl Ground {
+    /// Looks around.
+    ///
+    /// # Errors
+    /// Says which prerequisite is missing and how to get it.
+    pub fn look() -> Result<Self> {
+        support::require_root()?;
+        let layout = layout::resolve(&Btf::running()?)?;
+        let tree = Tree::open()?;
+        let pid = std::process::id();
+        let (agent_exe, _) = tree.running(pid).context("can't identify our own executable")?;
+        let settings = Settings {
+            scope_cgroup: 0,
+            scope_level: 0,
+            agent_pid: pid,
+            memfd_dev: file::memfd_dev()?,
+            exec_lsm: 0,
+            agent_exe,
+        };
+        Ok(Self { layout, tree, settings })
+    }
+
+    /// The settings for a policy that is limited to `scope`.
+    #[must_use]
+    pub fn settings(&self, scope: &Scope, exec_lsm: bool) -> Settings {
+        Settings {
+            scope_cgroup: scope.id,
+            scope_level: scope.level,
+            exec_lsm: u32::from(exec_lsm),
+            ..self.settings
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! A run of the agent, from start to end.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use monitor_common::event::Record;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{counters::KernelCounters, lock::Lock, prepare::Ground, trial, watch::Watcher};
+use crate::{
+    config::{self, Config, Interfaces, Sink},
+    host::{cgroup::Scope, interfaces, processes::Found},
+    http::{self, Health},
+    kernel::{
+        canary,
+        load::{Kernel, Sizes},
+        object,
+        probes::{Attach, Needed, PROBES, Probe},
+        support::{self, Capability},
+    },
+    metrics::{self, Build, Counters, Facts, Metrics},
+    pipeline::{detect, enrich::Enricher, source::Source},
+    policy::{Compiled, Names, Unenforceable},
+    sink::{Sinks, Spec},
+};
+
+/// How often the event loop shows that it is alive, at least.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What a run needs besides the host.
+pub struct Options {
+    /// The checked configuration.
+    pub config: Config,
+    /// Holds the lock.
+    pub run_dir: PathBuf,
+}
+
+/// Everything that is in the kernel and watches it.
+struct Engine {
+    kernel: Kernel,
+    watcher: Watcher,
+    source: Source,
+    counters: Arc<KernelCounters>,
+    found: Vec<Found>,
+    names: Names,
+    /// The packet program, if it is needed.
+    packets: Option<&'static Probe>,
+}
+
+/// Runs the agent until it is told to stop.
+pub async fn run(options: Options) -> Result<()> {
+    support::require_root()?;
+    object::bytes()?;
+    let _lock = Lock::take(&options.run_dir)?;
+    let config = &options.config;
+    let listener = http::bind(config.metrics.listen)?;
+    let interfaces = wanted_interfaces(config)?;
+    let counters = Arc::new(Counters::default());
+    let metrics = Arc::new(Metrics::new(Arc::clone(&counters), Facts::default()));
+    let health = Arc::new(Health::default());
+    let sinks = Sinks::open(config.sinks.iter().map(|sink: &Sink| Spec::from(sink)), &counters)?;
+    let (stop_http, stopped) = tokio::sync::oneshot::channel::<()>();
+    let address = listener.local_addr().context("can't tell the address of the metrics endpoint")?;
+    let server = tokio::spawn(serve(listener, Arc::clone(&metrics), Arc::clone(&health), async {
+        let _ = stopped.await;
+    }));
+
+    let ground = Ground::look()?;
+    let mut engine = start(config, &ground, &metrics)?;
+    let attachments = attach_interfaces(&mut engine, &interfaces)?;
+    metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
+    metrics.update_facts(|facts| facts.attachments = attachments);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let enricher = Enricher::new(ground.tree, std::mem::take(&mut engine.found));
+    let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
+    health.beat();
+    health.set_ready();
+    announce(config, address);
+    let mut telling = Telling { enricher, names: engine.names, counters, kernel: engine.counters, sinks };
+    let outcome = follow(&mut engine.source, &mut telling, &health).await;
+
+    tracing::info!("stopping: taking all programs out of the kernel");
+    health.set_unready("stopping");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drop(engine.kernel);
+    // What was under way when the programs went is told as well.
+    engine.source.rest(|record| telling.tell(record));
+    telling.sinks.shutdown().await;
+    stop.store(true, Relaxed);
+    metrics.detach();
+    let _ = stop_http.send(());
+    let _ = server.await;
+    let _ = watching.join();
+    outcome
+}
+
+async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    shutdown: impl Future<Output = ()>,
+) {
+    if let Err(error) = http::serve(listener, http::State { metrics, health }, shutdown).await {
+        tracing::error!("the metrics endpoint failed: {error:#}");
+    }
+}
+
+/// The interfaces that rate limits are held on; none without a rate limit.
+fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
+    let named = match &config.agent.interfaces {
+        Interfaces::Auto if config.rate_limits.is_empty() => Vec::new(),
+        Interfaces::Auto => {
+            let found = interfaces::with_default_route()?;
+            if found.is_empty() {
+                bail!(
+                    "no interface has a default route, so [agent] interfaces = \"auto\" finds none to hold the rate limits \
+                     on; name them: interfaces = [\"eth0\"]"
+                );
+            }
+            found.into_iter().collect()
+        }
+        Interfaces::Named(names) => {
+            for name in names {
+                if interfaces::index(&name.value).is_none() {
+                    bail!("{}: there is no interface {:?}; `ip link` lists those there are", name.place, name.value);
+                }
+            }
+            names.iter().map(|name| name.value.clone()).collect()
+        }
+    };
+    Ok(if config.rate_limits.is_empty() { Vec::new() } else { named })
+}
+
+/// Loads and attaches everything but the packet program.
+fn start(config: &Config, ground: &Ground, metrics: &Metrics) -> Result<Engine> {
+    let scope = Scope::open(&config.agent.cgroup.value)
+        .with_context(|| format!("{}: [agent] cgroup", config.agent.cgroup.place))?;
+    let deny = config.execs.iter().any(|rule| rule.action == config::Action::Deny);
+    let mut capabilities = Vec::new();
+    if deny {
+        capabilities.push(trial::exec_deny(ground, &scope)?);
+    }
+    let exec_lsm = capabilities.iter().any(|capability| capability.state == "enforced");
+    let late = "it runs in real time, so a program may run before the signal that kills it arrives";
+    let cannot = Unenforceable { exec: (support::is_realtime() && !exec_lsm).then_some(late) };
+    let policy = Compiled::new(config, &ground.tree, &cannot)?;
+    let names = Names::new(config);
+
+    let settings = ground.settings(&scope, exec_lsm);
+    let sizes = Sizes { databases: config.databases.len(), rate_limits: config.rate_limits.len() };
+    let mut kernel = Kernel::open(&ground.layout, &settings, sizes)?;
+    let packets = needed(&mut kernel, &config.rate_limits, exec_lsm)?;
+    kernel.apply(&policy)?;
+    let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
+    let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone())?);
+    let tree = crate::host::file::Tree::open()?;
+    let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
+
+    // First what keeps the table of processes, then those that are older, then what asks the table.
+    let keeps = |probe: &&Probe| matches!(probe.program, "fork" | "exec" | "exit");
+    for probe in PROBES.iter().filter(keeps) {
+        kernel.attach(probe, &scope)?;
+    }
+    let (found, unknown) = watcher.scan();
+    counters.gauges.processes_unknown.store(unknown, Relaxed);
+    let attached = |probe: &&Probe| match probe.needed {
+        Needed::Always => !keeps(probe),
+        Needed::ExecDeny => exec_lsm,
+        Needed::RateLimit => false,
+    };
+    for probe in PROBES.iter().filter(attached) {
+        kernel.attach(probe, &scope)?;
+    }
+    capabilities.extend(prove(config, exec_lsm, metrics)?);
+    tell_capabilities(config, capabilities, metrics);
+    Ok(Engine { kernel, watcher, source, counters, found, names, packets })
+}
+
+/// Loads the programs that this policy needs; the packet program, if it is one of them.
+fn needed(kernel: &mut Kernel, rate_limits: &[config::RateLimit], exec_lsm: bool) -> Result<Option<&'static Probe>> {
+    let mut packets = None;
+    for probe in PROBES {
+        let wanted = match probe.needed {
+            Needed::Always => true,
+            Needed::ExecDeny => exec_lsm,
+            Needed::RateLimit => !rate_limits.is_empty(),
+        };
+        if wanted {
+            kernel.load(probe)?;
+            if probe.attach == Attach::Xdp {
+                packets = Some(probe);
+            }
+        }
+    }
+    Ok(packets)
+}
+
+/// Sees for itself that what is attached acts.
+fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capability>> {
+    let mut proven = Vec::new();
+    if !config.execs.is_empty() {
+        let outcome = canary::exec()?;
+        let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
+        let live = outcome == expected;
+        metrics.counters().canary(if exec_lsm { "exec_lsm" } else { "exec_signal" }, live, jiff::Timestamp::now());
+        if !exec_lsm {
+            proven.push(trial::kill(outcome));
+        }
+    }
+    let refused = canary::connect();
+    metrics.counters().canary("connect", refused, jiff::Timestamp::now());
+    proven.push(trial::connect(refused));
+    let enforced = |rule: &config::Database| rule.mode == config::Mode::Enforce;
+    if !refused && config.databases.iter().any(enforced) {
+        bail!("the kernel doesn't carry out refusals of connects: a connect that must be refused was not; no rule would hold");
+    }
+    Ok(proven)
+}
+
+fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &Metrics) {
+    for capability in &capabilities {
+        if capability.state != "enforced" {
+            tracing::warn!("{}: {}", capability.feature, capability.detail);
+        }
+    }
+    metrics.update_facts(|facts| {
+        facts.build =
+            Build { version: env!("CARGO_PKG_VERSION").to_owned(), object_sha256: object::sha256() };
+        let fact = |capability: &Capability| metrics::Capability {
+            feature: capability.feature,
+            state: capability.state,
+            reason: capability.reason,
+        };
+        facts.capabilities = capabilities.iter().map(fact).collect();
+        facts.policy = Some(metrics::Policy {
+            sha256: object::hex(&config.sha256),
+            generation: 1,
+            mode: config.mode.name(),
+        });
+    });
+}
+
+/// Attaches the packet program where it was told to.
+fn attach_interfaces(engine: &mut Engine, interfaces: &[String]) -> Result<Vec<metrics::Attachment>> {
+    let Some(probe) = engine.packets else { return Ok(Vec::new()) };
+    let mut attachments = Vec::new();
+    for interface in interfaces {
+        tracing::info!(interface, "attaching the packet program; some drivers reset their queues for that");
+        let mode = engine.kernel.attach_interface(probe, interface)?;
+        attachments.push(metrics::Attachment { interface: interface.clone(), mode });
+    }
+    if attachments.is_empty() {
+        tracing::warn!("there are rate limits, but [agent] interfaces names none: no packet is looked at");
+    }
+    Ok(attachments)
+}
+
+/// Says that the agent is ready, to people and to the service manager.
+fn announce(config: &Config, address: std::net::SocketAddr) {
+    let status = format!(
+        "{} mode, {} exec, {} database and {} rate limit rules, metrics at http://{address}/metrics",
+        config.mode.name(),
+        config.execs.len(),
+        config.databases.len(),
+        config.rate_limits.len()
+    );
+    tracing::info!("ready: {status}");
+    let metrics = format!("X_METRICS={address}");
+    let _ = sd_notify::notify(&[
+        sd_notify::NotifyState::Ready,
+        sd_notify::NotifyState::Status(&status),
+        sd_notify::NotifyState::Custom(&metrics),
+    ]);
+}
+
+/// What the event loop works with.
+struct Telling {
+    enricher: Enricher,
+    names: Names,
+    counters: Arc<Counters>,
+    kernel: Arc<KernelCounters>,
+    sinks: Sinks,
+}
+
+impl Telling {
+    fn tell(&mut self, record: Result<Record<'_>, monitor_common::event::Unreadable>) {
+        match record {
+            Ok(record) => {
+                self.counters.delivered(record.kind());
+                let mut event = self.enricher.complete(&record);
+                event.finding = detect::finding(record.header(), &event, &self.names);
+                self.sinks.send(&Arc::new(event));
+            }
+            Err(error) => {
+                tracing::error!("a record could not be read: {error:?}; agent and kernel programs don't fit");
+                self.kernel.unreadable[0].fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// Follows the ring until a signal ends it.
+async fn follow(source: &mut Source, telling: &mut Telling, health: &Health) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't watch for signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("can't watch for signals")?;
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        tokio::select! {
+            batch = source.batch(|record| telling.tell(record)) => batch?,
+            _ = beat.tick() => {}
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: opening the files of the sinks anew");
+                telling.sinks.reopen();
+            }
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        }
+        health.beat();
+    }
+}

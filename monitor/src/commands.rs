@@ -1,0 +1,8 @@
+//! The commands.
+
+pub mod check;
+pub mod completions;
+pub mod docs;
+pub mod doctor;
+pub mod run;
+pub mod schema;

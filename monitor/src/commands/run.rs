@@ -1,0 +1,42 @@
+//! `monitor run`: the agent.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+
+use crate::{agent, config};
+
+/// Arguments of `monitor run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file. Without it, /etc/monitor/monitor.toml if there is one, else built-in defaults: observe mode,
+    /// every event to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory for the lock that keeps a second agent away.
+    #[arg(long, value_name = "DIR", default_value = "/run/monitor")]
+    pub run_dir: PathBuf,
+}
+
+/// Runs the agent until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What keeps it from starting, or made it stop.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let (config, warnings) = match config::Config::load(args.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprint!("{report}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for warning in &warnings {
+        tracing::warn!("{}: {}", warning.place(), warning.message());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the asynchronous runtime")?;
+    runtime.block_on(agent::run::run(agent::run::Options { config, run_dir: args.run_dir.clone() }))?;
+    Ok(ExitCode::SUCCESS)
+}

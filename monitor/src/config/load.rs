@@ -1,0 +1,204 @@
+//! From paths to text: which files make a configuration, and reading them.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use toml_spanner::Span;
+
+use super::diagnostic::{Diagnostic, Report, Severity};
+use super::limits::{MAX_FILE_BYTES, MAX_FRAGMENTS};
+use super::model::Config;
+use super::resolve::resolve;
+use super::source::{Place, Source, Sources, quoted};
+use super::syntax;
+
+/// The text of a file, and its position among all files.
+struct Text {
+    order: usize,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// Files that were read, and everything that was found in them.
+pub struct Loaded {
+    /// The configuration, if there is no error.
+    pub config: Option<Config>,
+    /// Errors and warnings in file order.
+    pub diagnostics: Vec<Diagnostic>,
+    sources: Sources,
+}
+
+impl Loaded {
+    /// Reads files and, for each that has a directory `policy.d` beside it, the `*.toml` in there in name
+    /// order. No file is read twice.
+    pub fn from_files(paths: &[PathBuf]) -> Self {
+        let mut diagnostics = Vec::new();
+        let mut seen = HashSet::new();
+        let mut texts = Vec::new();
+        for (order, path) in with_fragments(paths, &mut diagnostics).into_iter().enumerate() {
+            if fs::canonicalize(&path).is_ok_and(|real| !seen.insert(real)) {
+                continue;
+            }
+            match read(&path) {
+                Ok(bytes) => texts.push(Text { order, path, bytes }),
+                Err((message, help)) => {
+                    diagnostics.push(Diagnostic::file(Severity::Error, order, &path, message).help(help));
+                }
+            }
+        }
+        Self::from_texts(texts, diagnostics)
+    }
+
+    /// Reads one text; `path` is only what messages call it. Looks at no disk.
+    pub fn from_text(path: &Path, text: &str) -> Self {
+        let text = Text { order: 0, path: path.to_owned(), bytes: text.as_bytes().to_vec() };
+        Self::from_texts(vec![text], Vec::new())
+    }
+
+    fn from_texts(texts: Vec<Text>, mut diagnostics: Vec<Diagnostic>) -> Self {
+        let mut hash = Sha256::new();
+        let mut parsed = Vec::new();
+        let mut sources = Vec::new();
+        for text in texts {
+            hash.update(&text.bytes);
+            match String::from_utf8(text.bytes) {
+                Ok(mut utf8) => {
+                    if utf8.starts_with('\u{feff}') {
+                        // A byte order mark is no part of the text and would shift the columns.
+                        utf8.remove(0);
+                    }
+                    let source = Arc::new(Source::new(text.order, text.path, utf8));
+                    sources.push(source.clone());
+                    parsed.push(syntax::parse(source, &mut diagnostics));
+                }
+                Err(error) => diagnostics.push(not_utf8(text.order, text.path, error)),
+            }
+        }
+        let config = resolve(&parsed, hash.finalize().into(), &mut diagnostics);
+        diagnostics.sort_by_key(Diagnostic::order);
+        Self { config, diagnostics, sources }
+    }
+
+    /// The configuration with its warnings, or all errors.
+    pub fn into_result(self) -> Result<(Config, Vec<Diagnostic>), Report> {
+        match self.config {
+            Some(config) => Ok((config, self.diagnostics)),
+            None => Err(Report::new(self.diagnostics)),
+        }
+    }
+
+    /// Adds a warning about a place in one of the files, at the end.
+    pub(crate) fn warn(&mut self, place: &Place, message: String, help: &str) {
+        let diagnostic = Diagnostic::at(Severity::Warning, &self.sources, place, message);
+        self.diagnostics.push(diagnostic.help(help));
+    }
+
+    /// The paths of the files that were read.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.sources.iter().map(|source| source.path.clone()).collect()
+    }
+}
+
+/// The given files, each followed by those of the `policy.d` beside it.
+fn with_fragments(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for path in paths {
+        all.push(path.clone());
+        let directory = path.with_file_name("policy.d");
+        if !path.is_file() || !directory.is_dir() {
+            continue;
+        }
+        match list(&directory) {
+            Ok(files) if files.len() > MAX_FRAGMENTS => {
+                let message = format!("{} files, at most {MAX_FRAGMENTS} are read", files.len());
+                let diagnostic = Diagnostic::file(Severity::Error, all.len(), &directory, message);
+                diagnostics.push(diagnostic.help("join some of them"));
+            }
+            Ok(files) => all.extend(files),
+            Err(error) => {
+                let message = format!("can't list the directory: {error}");
+                let diagnostic = Diagnostic::file(Severity::Error, all.len(), &directory, message);
+                diagnostics.push(diagnostic.help("make it readable for this user, or remove it"));
+            }
+        }
+    }
+    all
+}
+
+/// The `*.toml` of a directory in name order, without hidden files.
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads a file, and answers with a message and a help.
+fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if metadata.is_dir() {
+        let help =
+            "name a file in it; files in a `policy.d` are read together with the `monitor.toml` beside it";
+        return Err(("is a directory, not a file".into(), help.into()));
+    }
+    if !metadata.is_file() {
+        return Err(("is not a regular file".into(), "write the configuration to a file".into()));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let message = format!("is larger than {} MiB", MAX_FILE_BYTES / (1024 * 1024));
+        return Err((message, "check that it is the right file; split it into files in `policy.d`".into()));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(error: &io::Error) -> (String, String) {
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "check the path; `monitor check --print-default` prints a file to begin with"
+        }
+        io::ErrorKind::PermissionDenied => "run as a user who may read it, or change its permissions",
+        io::ErrorKind::NotADirectory => "check the path: a part of it is a file",
+        _ => "check the path and the disk",
+    };
+    (format!("can't be read: {error}"), help.into())
+}
+
+fn not_utf8(order: usize, path: PathBuf, error: std::string::FromUtf8Error) -> Diagnostic {
+    let at = error.utf8_error().valid_up_to();
+    let byte = error.as_bytes().get(at).copied().unwrap_or(0);
+    // What is before stays as it is, so the place is right.
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let source = Arc::new(Source::new(order, path, text));
+    let span = Span::new(at as u32, at as u32 + 1);
+    let message = format!("the byte 0x{byte:02x} is not valid UTF-8");
+    Diagnostic::new(Severity::Error, &source, span, message).help("save the file as UTF-8")
+}
+
+/// The files that are read without `--config`: the default one, or none for the built-in configuration.
+pub(super) fn default_files(main: &Path) -> (Vec<PathBuf>, Vec<Diagnostic>) {
+    // A link to nowhere or a file that can't be looked at is an error, not a reason to use something else.
+    if !fs::symlink_metadata(main).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return (vec![main.to_owned()], Vec::new());
+    }
+    let directory = main.with_file_name("policy.d");
+    let mut diagnostics = Vec::new();
+    if list(&directory).is_ok_and(|files| !files.is_empty()) {
+        let name = quoted(&main.to_string_lossy());
+        let diagnostic = Diagnostic::file(Severity::Warning, 0, &directory, "its files are not read");
+        diagnostics.push(diagnostic.help(format!("they belong to {name}, which doesn't exist: create it")));
+    }
+    (Vec::new(), diagnostics)
+}

@@ -1,0 +1,120 @@
+//! Choices that are written as one word.
+
+use schemars::JsonSchema;
+use toml_spanner::Toml;
+
+/// Whether verdicts are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum Mode {
+    /// Verdicts are computed and counted as "would have".
+    Observe,
+    /// Verdicts are carried out.
+    Enforce,
+}
+
+impl Mode {
+    /// `observe` or `enforce`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What a rule does with what it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Reports it.
+    Alert,
+    /// Refuses it before it happens.
+    Deny,
+    /// Stops the program before its first instruction. Only in [`Exec`].
+    Kill,
+}
+
+impl Action {
+    /// `alert`, `deny` or `kill`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Deny => "deny",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Both. Never in [`Protect::ports`].
+    Any,
+}
+
+impl Protocol {
+    /// `tcp`, `udp` or `any`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Any => "any",
+        }
+    }
+
+    /// Whether TCP is meant.
+    pub fn has_tcp(self) -> bool {
+        self != Self::Udp
+    }
+
+    /// Whether UDP is meant.
+    pub fn has_udp(self) -> bool {
+        self != Self::Tcp
+    }
+}
+
+/// How a finding is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum Format {
+    /// `Text` on a terminal, else `Json`.
+    Auto,
+    /// A line for people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// A kind of file that has no useful path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A file that is only in memory (`memfd_create`).
+    Memfd,
+    /// A file without a name (unlinked, or `O_TMPFILE`).
+    Deleted,
+}
+
+impl Class {
+    /// `@memfd` or `@deleted`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memfd => "@memfd",
+            Self::Deleted => "@deleted",
+        }
+    }
+}
+
+/// What a rate limit counts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// One remote IPv4 address or IPv6 /64 network.
+    Source,
+}

@@ -1,0 +1,174 @@
+//! From raw types to the runtime types: every check that needs nothing but the files themselves.
+
+mod names;
+mod overlap;
+mod rules;
+mod settings;
+mod workloads;
+
+use std::sync::Arc;
+
+use toml_spanner::Span;
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::limits::{MAX_RULES, MAX_WORKLOADS};
+use super::model::{Config, Mode};
+use super::pattern::Wrong;
+use super::raw::{At, Field};
+use super::schema;
+use super::source::{Place, Spanned};
+use super::syntax::Parsed;
+use names::Names;
+use workloads::Workloads;
+
+/// Checks all files together. The configuration is complete only if no error was added to `diagnostics`.
+pub(crate) fn resolve(
+    files: &[Parsed],
+    sha256: [u8; 32],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Config> {
+    let settings = settings::resolve(files, diagnostics);
+    let workloads = Workloads::resolve(files, diagnostics);
+    let mut rules = Rules::default();
+    let mut names = Names::new("rule");
+    for parsed in files {
+        let mut file = Checker { parsed, diagnostics };
+        rules.add(&mut file, settings.mode, &workloads, &mut names);
+    }
+    rules.check_overlaps(diagnostics);
+    rules.check_bounds(workloads.list(), diagnostics);
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error) {
+        return None;
+    }
+    Some(Config {
+        mode: settings.mode,
+        agent: settings.agent,
+        metrics: settings.metrics,
+        sinks: settings.sinks,
+        workloads: workloads.into_list(),
+        databases: rules.databases.into_iter().map(|rule| rule.value).collect(),
+        execs: rules.execs.into_iter().map(|rule| rule.value).collect(),
+        rate_limits: rules.rate_limits.into_iter().map(|rule| rule.value).collect(),
+        sha256,
+        sources: files.iter().map(|parsed| parsed.source.clone()).collect(),
+    })
+}
+
+/// A checked rule, with what is needed to point at it in a warning.
+struct Checked<T> {
+    value: T,
+    source: Arc<super::source::Source>,
+    span: Span,
+}
+
+/// The rules that could be read so far, of all files.
+#[derive(Default)]
+struct Rules {
+    databases: Vec<Checked<super::model::Database>>,
+    execs: Vec<Checked<super::model::Exec>>,
+    rate_limits: Vec<Checked<super::model::RateLimit>>,
+    counts: [usize; 3],
+}
+
+impl Rules {
+    fn add(&mut self, file: &mut Checker, mode: Mode, workloads: &Workloads, names: &mut Names) {
+        let raw = &file.parsed.file;
+        for rule in raw.database.items() {
+            file.count(&mut self.counts[0], MAX_RULES, "database rules", rule.span);
+            let value = rules::database(file, rule, mode, workloads, names);
+            self.databases.extend(keep(file, value, rule.span, self.counts[0]));
+        }
+        for rule in raw.exec.items() {
+            file.count(&mut self.counts[1], MAX_RULES, "exec rules", rule.span);
+            let value = rules::exec(file, rule, mode, workloads, names);
+            self.execs.extend(keep(file, value, rule.span, self.counts[1]));
+        }
+        for rule in raw.rate_limit.items() {
+            file.count(&mut self.counts[2], MAX_RULES, "rate limits", rule.span);
+            let value = rules::rate_limit(file, rule, mode, names);
+            self.rate_limits.extend(keep(file, value, rule.span, self.counts[2]));
+        }
+    }
+}
+
+/// A rule that was read, unless there are too many: comparing them takes time with the square of their
+/// number.
+fn keep<T>(file: &Checker, value: Option<T>, span: Span, count: usize) -> Option<Checked<T>> {
+    value.filter(|_| count <= MAX_RULES).map(|value| file.checked(value, span))
+}
+
+/// One file and where its diagnostics go.
+struct Checker<'a> {
+    parsed: &'a Parsed,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        let diagnostic = Diagnostic::new(Severity::Error, &self.parsed.source, span, message);
+        self.diagnostics.push(diagnostic.help(help));
+    }
+
+    fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        let diagnostic = Diagnostic::new(Severity::Warning, &self.parsed.source, span, message);
+        self.diagnostics.push(diagnostic.help(help));
+    }
+
+    /// The value, or `None` with its error reported.
+    fn accept<T>(&mut self, span: Span, result: Result<T, Wrong>) -> Option<T> {
+        result.map_err(|(message, help)| self.error(span, message, help)).ok()
+    }
+
+    fn place(&self, span: Span) -> Place {
+        self.parsed.source.place(span.range().start)
+    }
+
+    fn spanned<T>(&self, value: T, span: Span) -> Spanned<T> {
+        Spanned { value, place: self.place(span) }
+    }
+
+    fn checked<T>(&self, value: T, span: Span) -> Checked<T> {
+        Checked { value, source: self.parsed.source.clone(), span: self.header(span) }
+    }
+
+    /// The first line of a table without its comment: what to point at when the table as a whole is meant.
+    fn header(&self, span: Span) -> Span {
+        let text = self.parsed.source.text.get(span.range()).unwrap_or("");
+        let line = text.lines().next().unwrap_or("");
+        let line = if line.starts_with('[') { line.split('#').next().unwrap_or("").trim_end() } else { line };
+        Span::new(span.start, span.start + line.len() as u32)
+    }
+
+    /// The value of a key that must be there.
+    fn required<'r, T>(
+        &mut self,
+        field: &'r Field<T>,
+        table: &str,
+        key: &str,
+        span: Span,
+    ) -> Option<&'r At<T>> {
+        if field.is_absent() && !self.parsed.is_broken(span) {
+            let header = schema::header(table);
+            let example = schema::example(table, key).unwrap_or_else(|| format!("{key} = ..."));
+            let message = format!("missing key `{key}` in `{header}`");
+            self.error(self.header(span), message, format!("add for example: {example}"));
+        }
+        field.given()
+    }
+
+    fn count(&mut self, count: &mut usize, max: usize, what: &str, span: Span) {
+        *count += 1;
+        if *count == max + 1 {
+            let message = format!("more than {max} {what}");
+            self.error(
+                self.header(span),
+                message,
+                format!("a configuration may have up to {max} {what}: merge some"),
+            );
+        }
+    }
+
+    fn count_workload(&mut self, count: &mut usize, span: Span) {
+        self.count(count, MAX_WORKLOADS, "workloads", span);
+    }
+}

@@ -1,0 +1,75 @@
+//! Names of rules and workloads: what they may be, and that each is used once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use toml_spanner::Span;
+
+use super::Checker;
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::limits::MAX_NAME_BYTES;
+use crate::config::raw::{At, Field};
+use crate::config::source::{Source, is_printable, quoted};
+
+/// The names of one kind that are taken, each with its place.
+pub(super) struct Names {
+    kind: &'static str,
+    taken: HashMap<String, (Arc<Source>, Span)>,
+}
+
+impl Names {
+    pub fn new(kind: &'static str) -> Self {
+        Self { kind, taken: HashMap::new() }
+    }
+
+    /// Checks the `name` of a table. A name that breaks a rule is returned too, so that references to it
+    /// aren't reported a second time.
+    pub fn take<'a>(
+        &mut self,
+        file: &mut Checker,
+        field: &'a Field<String>,
+        table: &str,
+        span: Span,
+    ) -> Option<&'a At<String>> {
+        let name = file.required(field, table, "name", span)?;
+        if let Some((message, help)) = wrong_name(&name.value) {
+            file.error(name.span, message, help);
+        }
+        match self.taken.get(&name.value) {
+            Some((source, first)) => {
+                let message = format!("two {}s are named {}", self.kind, quoted(&name.value));
+                let diagnostic = Diagnostic::new(Severity::Error, &file.parsed.source, name.span, message)
+                    .related(source, *first, "the name is used here first")
+                    .help(format!(
+                        "give one of them another name: a name stands for one {} in metrics",
+                        self.kind
+                    ));
+                file.diagnostics.push(diagnostic);
+            }
+            None => {
+                self.taken.insert(name.value.clone(), (file.parsed.source.clone(), name.span));
+            }
+        }
+        Some(name)
+    }
+}
+
+fn wrong_name(name: &str) -> Option<(String, String)> {
+    let length = format!("write a name of 1 to {MAX_NAME_BYTES} bytes: it becomes a metric label value");
+    if name.trim().is_empty() {
+        return Some(("the name is empty".into(), length));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        let message = format!("the name is {} bytes long, at most {MAX_NAME_BYTES} are allowed", name.len());
+        return Some((message, length));
+    }
+    if let Some(c) = name.chars().find(|c| !is_printable(*c)) {
+        let message = format!("the name contains the unprintable character {}", c.escape_unicode());
+        return Some((message, "write printable characters only".into()));
+    }
+    if name.trim() != name {
+        let help = format!("write {}", quoted(name.trim()));
+        return Some((format!("the name {} begins or ends with a space", quoted(name)), help));
+    }
+    None
+}

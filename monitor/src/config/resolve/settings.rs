@@ -1,0 +1,260 @@
+//! Everything that isn't a rule or workload: it may stand in the main file only.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use toml_spanner::Span;
+
+use super::Checker;
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::limits::{MAX_INTERFACE_BYTES, MAX_INTERFACES, MAX_PROTECT, MAX_SINKS};
+use crate::config::model::{Agent, Format, Interfaces, Metrics, Mode, Protect, Sink, Target};
+use crate::config::net::{self, Protected};
+use crate::config::pattern::{Wrong, absolute, check_components};
+use crate::config::raw::{self, At, Field, List, SinkKind};
+use crate::config::source::{Place, Source, Spanned, is_printable, quoted};
+use crate::config::syntax::Parsed;
+
+/// The checked settings.
+pub(super) struct Settings {
+    pub mode: Mode,
+    pub agent: Agent,
+    pub metrics: Metrics,
+    pub sinks: Vec<Sink>,
+}
+
+/// Where each setting that may be given once was given.
+#[derive(Default)]
+struct Given {
+    mode: Option<(Arc<Source>, Span)>,
+    agent: Option<(Arc<Source>, Span)>,
+    metrics: Option<(Arc<Source>, Span)>,
+}
+
+pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Settings {
+    let mut settings = Settings {
+        mode: Mode::Observe,
+        agent: default_agent(),
+        metrics: default_metrics(),
+        sinks: Vec::new(),
+    };
+    let mut given = Given::default();
+    let mut says_sinks = false;
+    let mut count = 0;
+    for parsed in files {
+        let raw = &parsed.file;
+        let mut file = Checker { parsed, diagnostics };
+        if let Some(mode) = file.once(&raw.mode, "mode", &mut given.mode) {
+            settings.mode = mode.value;
+        }
+        if let Some(raw) = file.once(&raw.agent, "[agent]", &mut given.agent) {
+            settings.agent = agent(&mut file, &raw.value);
+        }
+        if let Some(raw) = file.once(&raw.metrics, "[metrics]", &mut given.metrics) {
+            settings.metrics = metrics(&mut file, &raw.value).unwrap_or(settings.metrics);
+        }
+        says_sinks |= !raw.sink.is_absent();
+        for raw in raw.sink.items() {
+            file.refuse_in_fragment("[[sink]]", raw.span);
+            file.count(&mut count, MAX_SINKS, "sinks", raw.span);
+            let Some(sink) = sink(&mut file, raw) else { continue };
+            if settings.sinks.iter().any(|other| other.target == sink.target) {
+                let message = "two sinks write to the same place";
+                file.error(file.header(raw.span), message, "remove one of them, or give it another `path`");
+            }
+            if settings.sinks.len() < MAX_SINKS {
+                settings.sinks.push(sink);
+            }
+        }
+    }
+    if !says_sinks {
+        let (target, format, place) = (Target::Stdout, Format::Auto, Place::default());
+        settings.sinks.push(Sink { target, format, events: false, place });
+    }
+    settings
+}
+
+fn default_agent() -> Agent {
+    let cgroup = Spanned { value: "/".into(), place: Place::default() };
+    Agent { interfaces: Interfaces::Auto, cgroup, protect: Protect::default() }
+}
+
+fn default_metrics() -> Metrics {
+    Metrics { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9469)), place: Place::default() }
+}
+
+impl Checker<'_> {
+    fn refuse_in_fragment(&mut self, what: &str, span: Span) {
+        if self.parsed.source.is_fragment() {
+            let message = format!("`{what}` can't be given in a file of `policy.d`");
+            self.error(
+                self.header(span),
+                message,
+                "move it to the main file, `monitor.toml` beside `policy.d`",
+            );
+        }
+    }
+
+    /// A setting that one file alone may give.
+    fn once<'r, T>(
+        &mut self,
+        field: &'r Field<T>,
+        what: &str,
+        given: &mut Option<(Arc<Source>, Span)>,
+    ) -> Option<&'r At<T>> {
+        let at = field.given()?;
+        let span = self.header(at.span);
+        if self.parsed.source.is_fragment() {
+            self.refuse_in_fragment(what, at.span);
+        } else if let Some((source, first)) = given {
+            let message = format!("`{what}` is given in two files");
+            let diagnostic = Diagnostic::new(Severity::Error, &self.parsed.source, span, message)
+                .related(source, *first, "given here first")
+                .help("keep it in one file");
+            self.diagnostics.push(diagnostic);
+        } else {
+            *given = Some((self.parsed.source.clone(), span));
+        }
+        Some(at)
+    }
+}
+
+fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
+    let mut agent = default_agent();
+    if let Some(at) = raw.interfaces.given() {
+        agent.interfaces = interfaces(file, at).unwrap_or(Interfaces::Auto);
+    }
+    if let Some(at) = raw.cgroup.given()
+        && let Some(path) = file.accept(at.span, cgroup(&at.value))
+    {
+        agent.cgroup = file.spanned(path, at.span);
+    }
+    if let Some(at) = raw.protect.given() {
+        agent.protect = protect(file, &at.value);
+    }
+    agent
+}
+
+fn interfaces(file: &mut Checker, at: &At<raw::Interfaces>) -> Option<Interfaces> {
+    let names = match &at.value {
+        raw::Interfaces::Word(word) if word == "auto" => return Some(Interfaces::Auto),
+        raw::Interfaces::Word(word) => {
+            let help = format!("write `\"auto\"`, or a list: `[\"{}\"]`", quoted(word).trim_matches('`'));
+            file.error(at.span, format!("{} is neither `auto` nor a list of interfaces", quoted(word)), help);
+            return None;
+        }
+        raw::Interfaces::Names(names) => names,
+    };
+    if let Some(first) = names.items.get(MAX_INTERFACES) {
+        file.error(
+            first.span,
+            format!("more than {MAX_INTERFACES} interfaces"),
+            "write `\"auto\"`, or fewer names",
+        );
+    }
+    let mut found: Vec<Spanned<String>> = Vec::new();
+    for name in names.items.iter().take(MAX_INTERFACES) {
+        if file.accept(name.span, interface(&name.value)).is_none() {
+            continue;
+        }
+        if found.iter().any(|other| other.value == name.value) {
+            let message = format!("the interface {} is listed twice", quoted(&name.value));
+            file.warn(name.span, message, "remove one of them");
+        } else {
+            found.push(file.spanned(name.value.clone(), name.span));
+        }
+    }
+    Some(Interfaces::Named(found))
+}
+
+fn interface(name: &str) -> Result<(), Wrong> {
+    if name == "auto" {
+        return Err(("`auto` can't stand in a list".into(), "write `interfaces = \"auto\"`".into()));
+    }
+    let printable = name.chars().all(|c| is_printable(c) && !c.is_whitespace() && !matches!(c, '/' | ':'));
+    if name.is_empty() || name.len() > MAX_INTERFACE_BYTES || !printable || matches!(name, "." | "..") {
+        let help = format!(
+            "write a name that `ip link` shows: 1 to {MAX_INTERFACE_BYTES} bytes without spaces, `/` and `:`"
+        );
+        return Err((format!("{} can't be the name of an interface", quoted(name)), help));
+    }
+    Ok(())
+}
+
+fn cgroup(path: &str) -> Result<String, Wrong> {
+    absolute(path, "/system.slice")?;
+    if let Some(rest) = path.strip_prefix("/sys/fs/cgroup") {
+        let rest = rest.trim_start_matches("/unified").trim_end_matches('/');
+        let rest = if rest.is_empty() { "/" } else { rest };
+        let help = format!("write the path below the mount point: {}", quoted(rest));
+        return Err((format!("{} is not a path below the cgroup mount", quoted(path)), help));
+    }
+    if path == "/" {
+        return Ok(path.to_owned());
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    check_components(path)?;
+    Ok(path.to_owned())
+}
+
+fn protect(file: &mut Checker, raw: &List<String>) -> Protect {
+    let mut protect = Protect::default();
+    if let Some(first) = raw.items.get(MAX_PROTECT) {
+        let help = "protect the networks from which the host is managed, as prefixes";
+        file.error(first.span, format!("more than {MAX_PROTECT} entries in `protect`"), help);
+    }
+    for item in raw.items.iter().take(MAX_PROTECT) {
+        let Some((entry, warning)) = file.accept(item.span, net::protected(&item.value)) else { continue };
+        if let Some((message, help)) = warning {
+            file.warn(item.span, message, help);
+        }
+        match entry {
+            Protected::Prefix(address, length) => push_new(&mut protect.prefixes, (address, length)),
+            Protected::Port(protocol, port) => push_new(&mut protect.ports, (protocol, port)),
+        }
+    }
+    protect
+}
+
+fn push_new<T: PartialEq>(list: &mut Vec<T>, value: T) {
+    if !list.contains(&value) {
+        list.push(value);
+    }
+}
+
+fn metrics(file: &mut Checker, raw: &raw::Metrics) -> Option<Metrics> {
+    let at = raw.listen.given()?;
+    let listen = file.accept(at.span, net::listen(&at.value))?;
+    Some(Metrics { listen, place: file.place(at.span) })
+}
+
+fn sink(file: &mut Checker, raw: &At<raw::Sink>) -> Option<Sink> {
+    let kind = file.required(&raw.value.kind, "sink", "type", raw.span)?;
+    let path = &raw.value.path;
+    let target = match kind.value {
+        SinkKind::Stdout => {
+            if let Some(path) = path.given() {
+                let help = "remove it, or write `type = \"file\"`";
+                file.error(path.span, "`path` has no meaning for a sink of type `stdout`", help);
+            }
+            Target::Stdout
+        }
+        SinkKind::File => {
+            let path = file.required(path, "sink", "path", raw.span)?;
+            let checked = absolute(&path.value, "/var/log/monitor/findings.jsonl")
+                .and_then(|()| check_file_name(&path.value));
+            file.accept(path.span, checked)?;
+            Target::File(path.value.clone().into())
+        }
+    };
+    let (format, events) = (raw.value.format.or(Format::Auto), raw.value.events.or(false));
+    Some(Sink { target, format, events, place: file.place(raw.span) })
+}
+
+fn check_file_name(path: &str) -> Result<(), Wrong> {
+    if path.ends_with('/') {
+        let help = format!("name a file in it: {}", quoted(&format!("{path}findings.jsonl")));
+        return Err((format!("the path {} is a directory", quoted(path)), help));
+    }
+    check_components(path)
+}

@@ -1,0 +1,121 @@
+//! An event as the agent tells it: the kernel's record, completed with what the record only points to.
+
+pub mod text;
+
+use std::sync::Arc;
+
+use monitor_common::{
+    event::{Actor, Endpoint, Kind},
+    identity::ExeId,
+    policy::{Mode, RuleKind},
+};
+
+pub use text::Text;
+
+/// One event, and the finding it is if a rule decided on it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: Kind,
+    /// When, nanoseconds since boot.
+    pub boot_ns: u64,
+    /// When, by the wall clock as it is now.
+    pub time: jiff::Timestamp,
+    /// Who did it; nobody for packets.
+    pub actor: Option<Who>,
+    /// The rest, by kind.
+    pub detail: Detail,
+    /// Set when a rule said more than "allow".
+    pub finding: Option<Finding>,
+}
+
+/// The process that did it, as it was just before.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// What the kernel says of it.
+    pub process: Actor,
+    /// What it runs.
+    pub program: Arc<Program>,
+}
+
+/// A running program: what was seen at its exec or, for older processes, read from `/proc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Path of the executable in the host's tree; empty if not known.
+    pub path: Text,
+    /// The name a script was started by.
+    pub script: Option<Text>,
+    /// Its arguments, the first being its own name.
+    pub args: Vec<Text>,
+    /// There were more arguments, or longer ones, than are kept.
+    pub args_truncated: bool,
+    /// Names of flags that qualify the path (`memfd`, `deleted`, `unplaced`, `path_truncated`, `stale`).
+    pub notes: Vec<&'static str>,
+}
+
+/// What happened, by kind.
+#[derive(Clone, Debug)]
+pub enum Detail {
+    /// A program was started, or refused.
+    Exec {
+        /// The file.
+        file: ExeId,
+        /// The new program.
+        program: Arc<Program>,
+    },
+    /// A process was made.
+    Fork {
+        /// Its id.
+        child_pid: u32,
+        /// Its parent's id.
+        child_ppid: u32,
+        /// Its start time, nanoseconds since boot.
+        child_start_ns: u64,
+    },
+    /// A process ended.
+    Exit {
+        /// Exit code, if it ended by itself.
+        code: Option<u8>,
+        /// The signal that ended it.
+        signal: Option<u8>,
+    },
+    /// A conversation was about to be opened.
+    Connect {
+        /// The other end.
+        remote: Endpoint,
+        /// A datagram without a connection.
+        datagram: bool,
+    },
+    /// A socket was bound.
+    Bind {
+        /// The local end.
+        local: Endpoint,
+    },
+    /// A socket began to listen.
+    Listen {
+        /// The local end.
+        local: Endpoint,
+    },
+    /// A source went over a rate limit.
+    Limit {
+        /// The source (IPv6: its /64) and the destination port.
+        source: Endpoint,
+        /// Packets of it over this limit so far.
+        over: u64,
+    },
+}
+
+/// What a rule decided.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Name of the rule.
+    pub rule: Arc<str>,
+    /// Kind of the rule.
+    pub rule_kind: RuleKind,
+    /// What was done, or in observe mode would have been: a code from `monitor_common::policy::verdict`.
+    pub verdict: u8,
+    /// Whether it was done.
+    pub mode: Mode,
+    /// A sentence for people.
+    pub why: String,
+}

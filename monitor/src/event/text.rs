@@ -1,0 +1,113 @@
+//! Text that somebody else chose.
+
+use std::fmt;
+
+/// A path, an argument or a name: bytes that an attacker may have chosen.
+///
+/// Shown (`Display`, JSON) it is valid UTF-8 on one line: control characters, bytes that are not UTF-8, and characters
+/// that change the direction of text are escaped, so it can't forge a line, a field or a terminal sequence. A
+/// backslash is doubled, so that the escapes are unambiguous.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Text(Vec<u8>);
+
+impl Text {
+    /// From raw bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// From a fixed field that is filled up with zero bytes.
+    #[must_use]
+    pub fn from_padded(bytes: &[u8]) -> Self {
+        Self(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+    }
+
+    /// The raw bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// Whether a character is shown as it is.
+fn is_plain(character: char) -> bool {
+    // Marks, embeddings, overrides and isolates of the bidirectional algorithm (Unicode TR 9), line and paragraph
+    // separators, zero width characters and the byte order mark.
+    let invisible = matches!(
+        character,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    !character.is_control() && !invisible && character != '\\'
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match character {
+                    '\\' => f.write_str("\\\\")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\t' => f.write_str("\\t")?,
+                    '\r' => f.write_str("\\r")?,
+                    plain if is_plain(plain) => fmt::Write::write_char(f, plain)?,
+                    other => write!(f, "\\u{{{:x}}}", u32::from(other))?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl serde::Serialize for Text {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hostile_text_stays_on_its_line() {
+        let text = Text::new(&b"a\nb\x1b[2J\xff\\x\xe2\x80\xaeevil"[..]);
+        assert_eq!(text.to_string(), "a\\nb\\u{1b}[2J\\xff\\\\x\\u{202e}evil");
+        assert_eq!(Text::new("größe").to_string(), "größe");
+    }
+
+    #[test]
+    fn padding_is_cut() {
+        assert_eq!(Text::from_padded(b"init\0\0garbage"), Text::from("init"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_shown_is_a_control_character(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(!Text::new(bytes).to_string().chars().any(char::is_control));
+        }
+
+        #[test]
+        fn different_bytes_are_shown_differently(a in prop::collection::vec(any::<u8>(), 0..20),
+                                                 b in prop::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert_eq!(a == b, Text::new(a).to_string() == Text::new(b).to_string());
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The host: its files, file systems, control groups, processes and interfaces.
+
+pub mod cgroup;
+pub mod file;
+pub mod interfaces;
+pub mod mounts;
+pub mod processes;

@@ -1,0 +1,52 @@
+//! The cgroup v2 tree and the part of it that the policy is for.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The part of the tree that the policy is for.
+#[derive(Debug)]
+pub struct Scope {
+    /// The root of the tree, where programs are attached.
+    pub root: File,
+    /// Id of the cgroup.
+    pub id: u64,
+    /// Its depth; 0 is the root.
+    pub level: u32,
+}
+
+/// Where the cgroup v2 tree is mounted; hybrid systems have it in unusual places.
+pub fn mount_point() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("can't read /proc/self/mounts")?;
+    let point = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let point = fields.next()?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(point))
+    });
+    point.context(
+        "no cgroup v2 tree is mounted, and sockets are watched through it; mount it with \
+         `mount -t cgroup2 none /sys/fs/cgroup/unified` (or boot with systemd.unified_cgroup_hierarchy=1)",
+    )
+}
+
+impl Scope {
+    /// The part of the tree below `path`, which begins with `/`.
+    pub fn open(path: &str) -> Result<Self> {
+        let mount = mount_point()?;
+        let root = File::open(&mount).with_context(|| format!("can't open {}", mount.display()))?;
+        let relative = Path::new(path).strip_prefix("/").unwrap_or(Path::new(path));
+        let full = mount.join(relative);
+        let meta = fs::metadata(&full).with_context(|| {
+            format!("there is no cgroup {path} in the cgroup v2 tree ({}): [agent] cgroup must name one", full.display())
+        })?;
+        if !meta.is_dir() {
+            bail!("{} is not a cgroup: [agent] cgroup must name a directory of the cgroup v2 tree", full.display());
+        }
+        // On 64-bit kernels since 5.5 the inode number of a cgroup's directory is its id.
+        Ok(Self { root, id: meta.ino(), level: relative.components().count() as u32 })
+    }
+}

@@ -1,0 +1,112 @@
+//! Files as the kernel identifies them.
+
+use std::{
+    ffi::OsStr,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use monitor_common::identity::{ExeId, kernel_dev};
+use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+
+use super::mounts::Mounts;
+
+/// The host's tree of files: that of process 1, which may be another than ours when a service manager gave us one.
+pub struct Tree {
+    root: OwnedFd,
+    mounts: Mounts,
+}
+
+/// What a path leads to.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The file.
+    pub exe: ExeId,
+    /// Where it really is, behind all symbolic links.
+    pub path: PathBuf,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+impl Tree {
+    /// Opens it.
+    pub fn open() -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/proc/1/root", flags, Mode::empty())
+            .or_else(|_| rustix::fs::open("/", flags, Mode::empty()))
+            .context("can't open the root directory")?;
+        Ok(Self { root, mounts: Mounts::read()? })
+    }
+
+    /// Reads the mounts again; whether they changed is not said.
+    pub fn refresh(&mut self) -> Result<()> {
+        self.mounts = Mounts::read()?;
+        Ok(())
+    }
+
+    /// The mounts it is made of.
+    #[must_use]
+    pub fn mounts(&self) -> &Mounts {
+        &self.mounts
+    }
+
+    /// Follows a path. Symbolic links are followed inside the tree.
+    pub fn resolve(&self, path: &Path) -> rustix::io::Result<Resolved> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
+        let (exe, is_dir) = self.identify(file.as_fd())?;
+        let path = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
+        Ok(Resolved { exe, path: OsStr::from_bytes(path.as_bytes()).into(), is_dir })
+    }
+
+    /// Identity of the executable of a process, with the path the kernel gives for it as we see it.
+    pub fn running(&self, pid: u32) -> rustix::io::Result<(ExeId, Vec<u8>)> {
+        let link = format!("/proc/{pid}/exe");
+        let path = rustix::fs::readlink(&link, Vec::new())?.into_bytes();
+        let file = rustix::fs::open(&link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        Ok((self.identify(file.as_fd())?.0, path))
+    }
+
+    fn identify(&self, file: BorrowedFd<'_>) -> rustix::io::Result<(ExeId, bool)> {
+        let want = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+        // What the kernel knows already is what its programs see; asking a server could block.
+        let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, want)?;
+        let dev = self.mounts.dev(stat.stx_mnt_id);
+        let exe = ExeId {
+            ino: stat.stx_ino,
+            size: stat.stx_size,
+            ctime_s: stat.stx_ctime.tv_sec,
+            ctime_ns: stat.stx_ctime.tv_nsec,
+            dev: dev.unwrap_or(kernel_dev(stat.stx_dev_major, stat.stx_dev_minor)),
+        };
+        Ok((exe, u32::from(stat.stx_mode) & 0o170_000 == 0o040_000))
+    }
+
+    /// The mount points that give files their place, with the identity of the directory that is mounted there. A mount
+    /// that is hidden below another has none.
+    pub fn places(&self) -> Vec<(ExeId, PathBuf)> {
+        let visible = |line: &super::mounts::MountLine| {
+            let relative = line.point.strip_prefix("/").unwrap_or(&line.point);
+            let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+            let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let point =
+                rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+            let (exe, _) = self.identify(point.as_fd()).ok()?;
+            (exe.dev == line.dev).then(|| (exe, line.point.clone()))
+        };
+        self.mounts.places().filter_map(visible).collect()
+    }
+}
+
+/// Device of the file system that `memfd_create` files live on, in kernel form.
+pub fn memfd_dev() -> Result<u32> {
+    let file = rustix::fs::memfd_create("monitor", MemfdFlags::CLOEXEC).context("can't make a memory file")?;
+    let dev = rustix::fs::fstat(&file).context("can't examine a memory file")?.st_dev;
+    Ok(kernel_dev(rustix::fs::major(dev), rustix::fs::minor(dev)))
+}
+

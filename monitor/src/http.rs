@@ -1,0 +1,212 @@
+//! The HTTP server: `/metrics`, `/healthz` and `/readyz`.
+//!
+//! What a client can take is bounded: connections, the time to ask, to be answered and to read, and how many scrapes
+//! read the kernel's counters at one time. Bodies of requests are not read.
+
+mod bind;
+mod health;
+
+use std::{convert::Infallible, net, pin::pin, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use axum::{
+    Router,
+    extract::{Request, State as Extract},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task,
+    time::{sleep, timeout},
+};
+
+pub use bind::bind;
+pub use health::{Health, STALE};
+
+use crate::metrics::{Exposition, HttpPath, HttpStatus, Metrics};
+
+/// Scrapes that read the kernel's counters at one time.
+const SCRAPES: usize = 2;
+/// Bytes of the head of a request; hyper's least.
+const HEAD: usize = 8 * 1024;
+
+/// What one client, and all together, may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Connections at one time; further ones wait in the kernel's backlog.
+    connections: usize,
+    /// To send the whole head of a request.
+    head: Duration,
+    /// To answer it.
+    answer: Duration,
+    /// A whole connection: the above, and to read the answer.
+    connection: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head: Duration::from_secs(10),
+    answer: Duration::from_secs(10),
+    connection: Duration::from_secs(30),
+};
+
+const INDEX: &str = "monitor\n\n/metrics  Prometheus metrics\n/healthz  200 while the agent is alive\n/readyz   200 \
+                     once it watches and enforces\n";
+
+/// What the server tells of.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/healthz` and `/readyz`.
+    pub health: Arc<Health>,
+}
+
+#[derive(Clone)]
+struct Server {
+    state: State,
+    scrapes: Arc<Semaphore>,
+    answer: Duration,
+}
+
+/// Serves until `shutdown` completes; requests that are being answered then are answered, for a second at most.
+///
+/// # Errors
+/// If the listener can't be used at all. What goes wrong with a connection ends that connection only.
+pub async fn serve(
+    listener: net::TcpListener,
+    state: State,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    serve_within(listener, state, shutdown, LIMITS).await
+}
+
+async fn serve_within(
+    listener: net::TcpListener,
+    state: State,
+    shutdown: impl Future<Output = ()>,
+    limits: Limits,
+) -> Result<()> {
+    listener.set_nonblocking(true).context("can't use the [metrics] listener")?;
+    let listener = TcpListener::from_std(listener).context("can't use the [metrics] listener")?;
+    let service = TowerToHyperService::new(router(state, limits.answer));
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        if let Some((stream, permit)) = accepted {
+            let connection = converse(stream, service.clone(), graceful.watcher(), limits.head);
+            task::spawn(async move {
+                // Too late: the connection is dropped, and so closed.
+                let _ = timeout(limits.connection, connection).await;
+                drop(permit);
+            });
+        }
+    }
+    drop(listener);
+    let _ = timeout(Duration::from_secs(1), graceful.shutdown()).await;
+    Ok(())
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            // Out of file descriptors or memory, or the client is gone already: in the first cases, trying again at
+            // once would only burn time.
+            tracing::warn!("can't accept a connection on [metrics] listen: {error}");
+            sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, service: TowerToHyperService<Router>, watcher: Watcher, head: Duration) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(HEAD)
+        // One request a connection: nobody can hold one open by asking slowly again and again.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!("HTTP connection ended: {error}");
+    }
+}
+
+fn router(state: State, answer: Duration) -> Router {
+    let server = Server { state, scrapes: Arc::new(Semaphore::new(SCRAPES)), answer };
+    Router::new()
+        .route("/", get(async || INDEX))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async |Extract(server): Extract<Server>| told(server.state.health.alive())))
+        .route("/readyz", get(async |Extract(server): Extract<Server>| told(server.state.health.ready())))
+        .layer(middleware::from_fn_with_state(server.clone(), bounded))
+        .with_state(server)
+}
+
+/// Around every request: the time limit, and the count.
+async fn bounded(
+    Extract(server): Extract<Server>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Infallible> {
+    let path = HttpPath::of(request.uri().path());
+    let response = timeout(server.answer, next.run(request)).await.unwrap_or_else(|_| {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {:?}\n", server.answer)).into_response()
+    });
+    server.state.metrics.counters().http_request(path, HttpStatus::of(response.status().as_u16()));
+    Ok(response)
+}
+
+async fn metrics(Extract(server): Extract<Server>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let exposition = Exposition::negotiate(Some(&accept.join(",")));
+    let Ok(permit) = server.scrapes.acquire_owned().await else { return unavailable("ending") };
+    let metrics = Arc::clone(&server.state.metrics);
+    // Reading maps blocks. The permit goes along: a scrape goes on when its client has been given up.
+    let rendered = task::spawn_blocking(move || {
+        let rendered = metrics.render(exposition);
+        drop(permit);
+        rendered
+    });
+    match rendered.await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
+        Ok(Err(error)) => unavailable(&format!("can't encode the metrics: {error}")),
+        Err(error) => unavailable(&format!("can't read the metrics: {error}")),
+    }
+}
+
+fn told(state: Result<(), String>) -> Response {
+    match state {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => unavailable(&reason),
+    }
+}
+
+fn unavailable(reason: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The running kernel: its types, what it can do, and our programs in it.
+
+pub mod btf;
+pub mod canary;
+pub mod layout;
+pub mod load;
+pub mod object;
+pub mod probes;
+pub mod support;

@@ -1,0 +1,323 @@
+//! Loads the kernel programs, tells them the policy, and attaches them.
+
+use std::{
+    collections::HashMap as StdHashMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Btf as KernelTypes, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
+    programs::{CgroupAttachMode, Program, ProgramError, XdpMode},
+};
+use monitor_common::{
+    addr::Addr,
+    identity::{FileEntry, FileKey, Mount},
+    layout::KernelLayout,
+    limits,
+    policy::{Membership, Rule, RuleSet},
+    settings::Settings,
+};
+
+use super::{
+    object,
+    probes::{Attach, PROBES, Probe},
+};
+use crate::{
+    host::{cgroup::Scope, file::Tree},
+    policy::Compiled,
+};
+
+/// The kernel programs and maps of one run. Dropping it takes everything out of the kernel.
+pub struct Kernel {
+    ebpf: Ebpf,
+    types: KernelTypes,
+}
+
+/// What the verifier said of a program.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Loaded {
+    /// Its name.
+    pub program: &'static str,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// `loaded` or `refused`.
+    pub state: &'static str,
+    /// Why it was refused.
+    pub reason: Option<String>,
+    /// Instructions as translated by the kernel.
+    pub instructions: Option<u32>,
+    /// Instructions the verifier walked through; from 5.16 on.
+    pub verified_instructions: Option<u32>,
+    /// Bytes of machine code.
+    pub jited_bytes: Option<u32>,
+    /// How long it took, milliseconds.
+    pub load_ms: f64,
+}
+
+/// How many entries the maps have whose size depends on the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Whether there is a `[[database]]`.
+    pub databases: usize,
+    /// Whether there is a `[[rate_limit]]`.
+    pub rate_limits: usize,
+}
+
+impl Kernel {
+    /// Creates the maps and hands over the globals; loads no program yet.
+    pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes) -> Result<Self> {
+        let types = KernelTypes::from_sys_fs().context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
+        let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
+        let ports = monitor_common::policy::ports::PORT_INDICES;
+        let databases = (sizes.databases.max(1) * (limits::WORKLOADS + 1)) as u32;
+        let ebpf = EbpfLoader::new()
+            .btf(Some(&types))
+            .override_global("LAYOUT", layout, true)
+            .override_global("SETTINGS", settings, true)
+            .map_max_entries("DATABASE_PORTS", none_if(sizes.databases == 0, ports))
+            .map_max_entries("DATABASE_COUNTS", databases)
+            .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, ports))
+            .map_max_entries("BUCKETS", none_if(sizes.rate_limits == 0, limits::SOURCES))
+            .load(object::bytes()?)
+            .context("can't create the maps of the kernel programs")?;
+        Ok(Self { ebpf, types })
+    }
+
+    /// Loads one program.
+    pub fn load(&mut self, probe: &Probe) -> Result<Loaded> {
+        let begun = Instant::now();
+        let types = &self.types;
+        let program = program(&mut self.ebpf, probe)?;
+        let outcome = match (program, probe.attach) {
+            (Program::BtfTracePoint(program), Attach::Tracepoint(hook)) => program.load(hook, types),
+            (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, types),
+            (Program::CgroupSockAddr(program), _) => program.load(),
+            (Program::CgroupSock(program), _) => program.load(),
+            (Program::Xdp(program), _) => program.load(),
+            _ => bail!("program {} is not of the type that the table of programs says", probe.program),
+        };
+        let took = begun.elapsed();
+        outcome.map_err(|error| refusal(probe, error))?;
+        self.describe(probe, took)
+    }
+
+    fn describe(&mut self, probe: &Probe, took: Duration) -> Result<Loaded> {
+        let info = program(&mut self.ebpf, probe)?.info().context("can't ask the kernel about a program")?;
+        Ok(Loaded {
+            program: probe.program,
+            kind: probe.attach.name(),
+            state: "loaded",
+            reason: None,
+            instructions: info.size_translated().map(|bytes| bytes / 8),
+            verified_instructions: info.verified_instruction_count(),
+            jited_bytes: Some(info.size_jitted()),
+            load_ms: took.as_secs_f64() * 1000.0,
+        })
+    }
+
+    /// Attaches a program that belongs to no interface.
+    pub fn attach(&mut self, probe: &Probe, scope: &Scope) -> Result<()> {
+        let mode = CgroupAttachMode::Single;
+        match program(&mut self.ebpf, probe)? {
+            Program::BtfTracePoint(program) => program.attach().map(drop),
+            Program::Lsm(program) => program.attach().map(drop),
+            Program::CgroupSockAddr(program) => program.attach(&scope.root, mode).map(drop),
+            Program::CgroupSock(program) => program.attach(&scope.root, mode).map(drop),
+            _ => bail!("program {} is attached to interfaces only", probe.program),
+        }
+        .map_err(|error| anyhow!(error).context(format!("can't attach program {}", probe.program)))
+    }
+
+    /// Attaches the packet program to an interface: in the driver if it can, else behind it. Returns the mode's name.
+    pub fn attach_interface(&mut self, probe: &Probe, interface: &str) -> Result<&'static str> {
+        let Program::Xdp(program) = program(&mut self.ebpf, probe)? else {
+            bail!("program {} is not for interfaces", probe.program)
+        };
+        let native = match program.attach(interface, XdpMode::Driver) {
+            Ok(_) => return Ok("native"),
+            Err(error) => error,
+        };
+        match program.attach(interface, XdpMode::Skb) {
+            Ok(_) => {
+                tracing::info!(interface, "the driver has no native XDP ({native:#}); packets are judged behind it");
+                Ok("generic")
+            }
+            Err(error) if is_busy(&error) || is_busy(&native) => bail!(
+                "interface {interface}: another XDP program holds it (`ip link show {interface}` names it), and `monitor` \
+                 replaces none; take it off, or take the interface out of [agent] interfaces"
+            ),
+            Err(error) => Err(anyhow!(error).context(format!("interface {interface}: can't attach the packet program"))),
+        }
+    }
+
+    /// Tells the kernel programs the policy. Must come before they are attached.
+    pub fn apply(&mut self, policy: &Compiled) -> Result<()> {
+        self.fill::<Rule>("EXEC_RULES", &policy.exec_rules)?;
+        self.fill::<Rule>("DATABASE_RULES", &policy.database_rules)?;
+        self.fill("RATE_RULES", &policy.rate_rules)?;
+        self.fill::<Membership>("CLASSES", &policy.classes)?;
+        self.fill::<Membership>("GLOB_ENDS", &policy.globs.ends)?;
+        let mut globs = self.array::<monitor_common::glob::Automaton>("GLOBS")?;
+        globs.set(0, &*policy.globs.automaton, 0).context("can't write the automaton of the globs")?;
+        for (map, ports) in [("DATABASE_PORTS", &policy.database_ports), ("RATE_PORTS", &policy.rate_ports)] {
+            let mut array = self.array::<RuleSet>(map)?;
+            for (index, rules) in ports {
+                array.set(*index, rules, 0).with_context(|| format!("can't write {map}"))?;
+            }
+        }
+        let mut prefixes: LpmTrie<_, Addr, u8> = self.map("PROTECTED")?.try_into()?;
+        for (addr, length) in &policy.protected {
+            prefixes.insert(&Key::new(*length, *addr), 1, 0).context("can't write the protected prefixes")?;
+        }
+        let mut ports: HashMap<_, u32, u8> = self.map("PROTECTED_PORTS")?.try_into()?;
+        for index in &policy.protected_ports {
+            ports.insert(index, 1, 0).context("can't write the protected ports")?;
+        }
+        Ok(())
+    }
+
+    fn fill<T: aya::Pod>(&mut self, map: &str, values: &[T]) -> Result<()> {
+        let mut array = self.array::<T>(map)?;
+        for (index, value) in values.iter().enumerate() {
+            array.set(index as u32, value, 0).with_context(|| format!("can't write {map}"))?;
+        }
+        Ok(())
+    }
+
+    fn array<T: aya::Pod>(&mut self, map: &str) -> Result<Array<&mut MapData, T>> {
+        Ok(self.map(map)?.try_into()?)
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("the kernel object has no map {name}"))
+    }
+
+    /// Takes a map out, to be used on its own.
+    pub fn take(&mut self, name: &str) -> Result<aya::maps::Map> {
+        self.ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
+    }
+
+    /// The loaded programs, with the table's row of each.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static Probe, &Program)> {
+        PROBES.iter().filter_map(|probe| {
+            let program = self.ebpf.program(probe.program)?;
+            program.fd().is_ok().then_some((probe, program))
+        })
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program> {
+    let program = ebpf.program_mut(probe.program);
+    program.with_context(|| format!("the kernel object has no program {}", probe.program))
+}
+
+/// The error of a refused program: the kernel's code, and the end of what the verifier said.
+fn refusal(probe: &Probe, error: ProgramError) -> anyhow::Error {
+    const LINES: usize = 8;
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let end = lines[lines.len().saturating_sub(LINES)..].join("\n  ");
+        tracing::debug!("verifier log of {}:\n{log}", probe.program);
+        return anyhow!("the kernel refuses program {}: {io_error}\n  {end}", probe.program);
+    }
+    anyhow!(error).context(format!("can't load program {}", probe.program))
+}
+
+fn is_busy(error: &ProgramError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error() == Some(libc::EBUSY) || io.raw_os_error() == Some(libc::EEXIST);
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// Keeps the map of files that policy names by path as the paths are now.
+pub struct Files {
+    map: HashMap<MapData, FileKey, FileEntry>,
+    known: StdHashMap<FileKey, FileEntry>,
+}
+
+impl Files {
+    /// Over the map of a kernel object.
+    pub fn new(kernel: &mut Kernel) -> Result<Self> {
+        Ok(Self { map: kernel.take("FILES")?.try_into()?, known: StdHashMap::new() })
+    }
+
+    /// Writes what changed; how many entries that were.
+    pub fn update(&mut self, files: StdHashMap<FileKey, FileEntry>) -> Result<usize> {
+        let mut changed = 0;
+        for (key, entry) in &files {
+            if self.known.get(key) != Some(entry) {
+                self.map.insert(key, entry, 0).context("can't write the map of files")?;
+                changed += 1;
+            }
+        }
+        // New ones first: a file that was replaced is never without an entry.
+        for key in self.known.keys().filter(|key| !files.contains_key(key)) {
+            let _ = self.map.remove(key);
+            changed += 1;
+        }
+        self.known = files;
+        Ok(changed)
+    }
+
+    /// The files as they were last written.
+    #[must_use]
+    pub fn known(&self) -> &StdHashMap<FileKey, FileEntry> {
+        &self.known
+    }
+}
+
+/// Keeps the map of mount points as the mounts are now.
+pub struct Places {
+    map: HashMap<MapData, FileKey, Mount>,
+    known: StdHashMap<FileKey, Mount>,
+}
+
+impl Places {
+    /// Over the map of a kernel object.
+    pub fn new(kernel: &mut Kernel) -> Result<Self> {
+        Ok(Self { map: kernel.take("MOUNTS")?.try_into()?, known: StdHashMap::new() })
+    }
+
+    /// Writes what changed; how many places could not be kept because the map is full or their path is too long.
+    pub fn update(&mut self, tree: &Tree) -> usize {
+        let mut left_out = 0;
+        let mut places = StdHashMap::new();
+        for (exe, path) in tree.places() {
+            match mount(&path) {
+                Some(mount) => drop(places.entry(exe.key()).or_insert(mount)),
+                None => left_out += 1,
+            }
+        }
+        for (key, mount) in &places {
+            if self.known.get(key) != Some(mount) && self.map.insert(key, mount, 0).is_err() {
+                left_out += 1;
+            }
+        }
+        for key in self.known.keys().filter(|key| !places.contains_key(key)) {
+            let _ = self.map.remove(key);
+        }
+        self.known = places;
+        left_out
+    }
+}
+
+fn mount(point: &std::path::Path) -> Option<Mount> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = point.as_os_str().as_bytes();
+    let bytes = if bytes == b"/" { &[] } else { bytes };
+    let mut mount = Mount { len: bytes.len() as u32, path: [0; limits::MOUNT_PATH] };
+    mount.path.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(mount)
+}
+
+/// The agent's table of processes in the kernel.
+pub type Processes = HashMap<MapData, u32, monitor_common::identity::Process>;

@@ -1,0 +1,110 @@
+//! The table of kernel programs: how each is attached, when, and what it feeds.
+
+use monitor_common::event::Kind;
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// To a kernel tracepoint by its BTF type.
+    Tracepoint(&'static str),
+    /// To the root of the cgroup v2 tree, for socket addresses.
+    SockAddr,
+    /// To the root of the cgroup v2 tree, for sockets.
+    Sock,
+    /// To a hook of the BPF LSM.
+    Lsm(&'static str),
+    /// To interfaces.
+    Xdp,
+}
+
+impl Attach {
+    /// The program type's name as the kernel's tools write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint(_) => "tp_btf",
+            Self::SockAddr => "cgroup_sock_addr",
+            Self::Sock => "cgroup_sock",
+            Self::Lsm(_) => "lsm",
+            Self::Xdp => "xdp",
+        }
+    }
+}
+
+/// When a program is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// Always: without it the agent would be blind.
+    Always,
+    /// To refuse execs; without it they are killed.
+    ExecDeny,
+    /// When there is a rate limit and an interface to hold it on.
+    RateLimit,
+}
+
+/// A kernel program.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// How it is attached.
+    pub attach: Attach,
+    /// When it is needed.
+    pub needed: Needed,
+    /// Kinds of events it feeds.
+    pub feeds: &'static [Kind],
+}
+
+/// All programs, in the order they are attached: first what keeps the table of processes, so that everything after it
+/// knows who is who.
+pub const PROBES: &[Probe] = &[
+    Probe {
+        program: "fork",
+        attach: Attach::Tracepoint("sched_process_fork"),
+        needed: Needed::Always,
+        feeds: &[Kind::Fork],
+    },
+    Probe {
+        program: "exec",
+        attach: Attach::Tracepoint("sched_process_exec"),
+        needed: Needed::Always,
+        feeds: &[Kind::Exec],
+    },
+    Probe {
+        program: "exit",
+        attach: Attach::Tracepoint("sched_process_exit"),
+        needed: Needed::Always,
+        feeds: &[Kind::Exit],
+    },
+    Probe {
+        program: "exec_check",
+        attach: Attach::Lsm("bprm_check_security"),
+        needed: Needed::ExecDeny,
+        feeds: &[Kind::Exec],
+    },
+    Probe { program: "connect4", attach: Attach::SockAddr, needed: Needed::Always, feeds: &[Kind::Connect] },
+    Probe { program: "connect6", attach: Attach::SockAddr, needed: Needed::Always, feeds: &[Kind::Connect] },
+    Probe { program: "sendmsg4", attach: Attach::SockAddr, needed: Needed::Always, feeds: &[Kind::Connect] },
+    Probe { program: "sendmsg6", attach: Attach::SockAddr, needed: Needed::Always, feeds: &[Kind::Connect] },
+    Probe { program: "bind4", attach: Attach::Sock, needed: Needed::Always, feeds: &[Kind::Bind] },
+    Probe { program: "bind6", attach: Attach::Sock, needed: Needed::Always, feeds: &[Kind::Bind] },
+    Probe {
+        program: "listen",
+        attach: Attach::Tracepoint("inet_sock_set_state"),
+        needed: Needed::Always,
+        feeds: &[Kind::Listen],
+    },
+    Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_event_has_a_program_that_feeds_it() {
+        for kind in Kind::ALL {
+            assert!(PROBES.iter().any(|probe| probe.feeds.contains(kind)), "{}", kind.name());
+        }
+    }
+}

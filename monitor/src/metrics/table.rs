@@ -1,0 +1,268 @@
+//! The table of metrics.
+
+use self::Chapter::{Agent, Databases, Enforcement, Events, Findings, Kernel, Packets, Sinks};
+use self::Type::{Counter, Gauge, Info};
+
+use super::{
+    collect::{Samples, View},
+    read,
+};
+
+/// One metric.
+pub struct Metric {
+    /// The name of its samples, as queries use it.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Type,
+    /// What it is measured in; the name says so too.
+    pub unit: Unit,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// Where it is documented.
+    pub chapter: Chapter,
+    /// What it says, one sentence or two.
+    pub help: &'static str,
+    /// Where its values come from.
+    pub(super) read: for<'v> fn(&'v View, &mut Samples<'v>),
+}
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Always 1: the labels are the message.
+    Info,
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A number of things.
+    None,
+    /// Bytes.
+    Bytes,
+    /// Seconds.
+    Seconds,
+}
+
+/// Chapters of the documentation, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chapter {
+    /// What happened, and what became of the reports.
+    Events,
+    /// What rules decided.
+    Findings,
+    /// Rate limits.
+    Packets,
+    /// Databases.
+    Databases,
+    /// Whether and how the policy is carried out.
+    Enforcement,
+    /// Kernel programs and maps.
+    Kernel,
+    /// Sinks.
+    Sinks,
+    /// The agent itself.
+    Agent,
+}
+
+impl Type {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Info => "info",
+        }
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Gauge => "",
+            Self::Info => "_info",
+        }
+    }
+}
+
+impl Unit {
+    /// The word for it, empty for a number of things.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Bytes => "bytes",
+            Self::Seconds => "seconds",
+        }
+    }
+}
+
+impl Chapter {
+    /// All, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Events,
+        Self::Findings,
+        Self::Packets,
+        Self::Databases,
+        Self::Enforcement,
+        Self::Kernel,
+        Self::Sinks,
+        Self::Agent,
+    ];
+
+    /// Its title.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Events => "Events",
+            Self::Findings => "Findings",
+            Self::Packets => "Packets and rate limits",
+            Self::Databases => "Databases",
+            Self::Enforcement => "Enforcement and policy",
+            Self::Kernel => "Kernel programs and maps",
+            Self::Sinks => "Sinks",
+            Self::Agent => "The agent",
+        }
+    }
+}
+
+type Read = for<'v> fn(&'v View, &mut Samples<'v>);
+type Labels = &'static [&'static str];
+
+impl Metric {
+    const fn new(kind: Type, chapter: Chapter, name: &'static str, labels: Labels, read: Read) -> Self {
+        Self { name, kind, unit: Unit::None, labels, chapter, help: "", read }
+    }
+
+    const fn help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
+
+    const fn unit(mut self, unit: Unit) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// The name without what the encoder adds to it: the unit and the suffix of the type.
+    pub(super) fn stem(&self) -> &'static str {
+        let family = self.name.strip_suffix(self.kind.suffix()).unwrap_or(self.name);
+        family.strip_suffix(self.unit.name()).and_then(|stem| stem.strip_suffix('_')).unwrap_or(family)
+    }
+}
+
+/// Every metric, in the order it is exposed.
+pub static METRICS: &[Metric] = &[
+    Metric::new(Counter, Events, "monitor_events_seen_total", &["kind"], read::events_seen)
+        .help("Events that happened in scope, as the kernel programs counted them."),
+    Metric::new(Counter, Events, "monitor_events_delivered_total", &["kind"], read::events_delivered)
+        .help("Events that the agent received and read."),
+    Metric::new(
+        Counter,
+        Events,
+        "monitor_events_suppressed_total",
+        &["kind", "reason"],
+        read::events_suppressed,
+    )
+    .help("Events that were left out on purpose."),
+    Metric::new(Counter, Events, "monitor_events_lost_total", &["kind", "reason"], read::events_lost)
+        .help("Events that should have been delivered and were not."),
+    Metric::new(
+        Counter,
+        Findings,
+        "monitor_findings_total",
+        &["rule", "kind", "verdict", "mode"],
+        read::findings,
+    )
+    .help("Decisions of a rule other than to allow; in mode observe the verdict was not carried out."),
+    Metric::new(Counter, Packets, "monitor_packets_total", &["rule", "verdict", "mode"], read::packets)
+        .help("Packets that a rate limit judged; in mode observe the verdict drop was not carried out."),
+    Metric::new(Counter, Packets, "monitor_bytes_total", &["rule", "verdict", "mode"], read::bytes)
+        .unit(Unit::Bytes)
+        .help("Bytes of the packets that a rate limit judged, from the link header on."),
+    Metric::new(Counter, Packets, "monitor_packets_protected_total", &["rule"], read::packets_protected)
+        .help("Packets over a rate limit that passed because of [agent] protect; also counted as allowed."),
+    Metric::new(Counter, Packets, "monitor_packets_unparsed_total", &["reason"], read::packets_unparsed)
+        .help("IP packets that passed because no rate limit could judge them."),
+    Metric::new(Gauge, Packets, "monitor_sources_tracked", &["rule"], read::sources_tracked)
+        .help("Sources whose rate is tracked now."),
+    Metric::new(
+        Counter,
+        Databases,
+        "monitor_database_connections_total",
+        &["database", "direction", "workload", "verdict", "mode"],
+        read::database_connections,
+    )
+    .help("Connections that a database rule decided on."),
+    Metric::new(Info, Enforcement, "monitor_policy_info", &["sha256", "generation", "mode"], read::policy)
+        .help("The policy in force and the mode of rules that do not name one."),
+    Metric::new(
+        Info,
+        Enforcement,
+        "monitor_capability_info",
+        &["feature", "state", "reason"],
+        read::capability,
+    )
+    .help("What this kernel can do."),
+    Metric::new(Info, Enforcement, "monitor_attach_info", &["interface", "mode"], read::attach)
+        .help("How the packets of an interface are watched."),
+    Metric::new(Gauge, Enforcement, "monitor_enforcement_live", &["path"], read::enforcement_live)
+        .help("Whether the last canary of this way of enforcement was refused as it should be: 1 or 0."),
+    Metric::new(
+        Gauge,
+        Enforcement,
+        "monitor_canary_last_success_timestamp_seconds",
+        &["path"],
+        read::canary_last_success,
+    )
+    .unit(Unit::Seconds)
+    .help("When a canary of this way of enforcement was last refused as it should be, since the epoch."),
+    Metric::new(Gauge, Kernel, "monitor_processes_unknown", &[], read::processes_unknown)
+        .help("Running processes whose executable is not known; they belong to no workload."),
+    Metric::new(Counter, Kernel, "monitor_process_table_full_total", &[], read::process_table_full)
+        .help("Processes that could not be remembered because the table was full."),
+    Metric::new(Counter, Kernel, "monitor_unknown_process_decisions_total", &[], read::unknown_decisions)
+        .help("Decisions asked for a process that is not known."),
+    Metric::new(Counter, Kernel, "monitor_stale_files_total", &[], read::stale_files)
+        .help("Execs of a file that was changed after the policy resolved its path."),
+    Metric::new(Counter, Kernel, "monitor_exec_hook_runs_total", &["hook"], read::exec_hook_runs)
+        .help("Runs of the hooks at exec; tracepoint without lsm means that the LSM hook is not called."),
+    Metric::new(Counter, Kernel, "monitor_program_runs_total", &["program"], read::program_runs)
+        .help("Runs of a kernel program, counted while the kernel's BPF statistics are on."),
+    Metric::new(
+        Counter,
+        Kernel,
+        "monitor_program_run_seconds_total",
+        &["program"],
+        read::program_run_seconds,
+    )
+    .unit(Unit::Seconds)
+    .help("Time spent in a kernel program, counted while the kernel's BPF statistics are on."),
+    Metric::new(Gauge, Kernel, "monitor_map_entries", &["map"], read::map_entries)
+        .help("Entries in a map of the kernel programs."),
+    Metric::new(Gauge, Kernel, "monitor_map_capacity", &["map"], read::map_capacity)
+        .help("Entries that the map can hold."),
+    Metric::new(Counter, Sinks, "monitor_sink_delivered_total", &["sink"], read::sink_delivered)
+        .help("Events and findings that a sink wrote."),
+    Metric::new(Counter, Sinks, "monitor_sink_lost_total", &["sink", "reason"], read::sink_lost)
+        .help("Events and findings that a sink was offered and did not write."),
+    Metric::new(Info, Agent, "monitor_build_info", &["version", "object_sha256"], read::build)
+        .help("The agent's version and the kernel object embedded in it."),
+    Metric::new(Counter, Agent, "monitor_http_requests_total", &["path", "status"], read::http_requests)
+        .help("HTTP requests that were answered."),
+    Metric::new(Counter, Agent, "process_cpu_seconds_total", &[], read::cpu_seconds)
+        .unit(Unit::Seconds)
+        .help("User and system time the agent used."),
+    Metric::new(Gauge, Agent, "process_resident_memory_bytes", &[], read::resident_bytes)
+        .unit(Unit::Bytes)
+        .help("Memory of the agent that is resident."),
+    Metric::new(Gauge, Agent, "process_open_fds", &[], read::open_fds)
+        .help("File descriptors the agent has open."),
+    Metric::new(Gauge, Agent, "process_start_time_seconds", &[], read::start_seconds)
+        .unit(Unit::Seconds)
+        .help("When the agent was started, since the epoch."),
+];

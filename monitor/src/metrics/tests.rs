@@ -1,0 +1,232 @@
+//! Tests over the table itself.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use monitor_common::{
+    count::{Count, Outcome, Stat, Unparsed},
+    event::Kind,
+    policy::{Mode, RuleKind, verdict},
+};
+
+use super::snapshot::{Connections, Decisions, Map, Packets, Program};
+use super::*;
+
+#[derive(Debug)]
+struct Fixed(Snapshot);
+
+impl KernelState for Fixed {
+    fn snapshot(&self) -> Snapshot {
+        self.0.clone()
+    }
+}
+
+fn packets(outcome: Outcome, mode: Mode, packets: u64) -> Packets {
+    Packets { rule: "https".into(), outcome, mode, packets, bytes: packets * 100 }
+}
+
+/// With every field filled.
+fn full() -> Snapshot {
+    let decided = |verdict, count| Decisions {
+        rule_kind: RuleKind::Exec,
+        rule: "no \"shells\"\\".into(),
+        verdict,
+        mode: Mode::Enforce,
+        count,
+    };
+    let connected = |workload: Option<&str>, count| Connections {
+        database: "orders".into(),
+        workload: workload.map(Into::into),
+        verdict: verdict::DENY,
+        mode: Mode::Observe,
+        count,
+    };
+    Snapshot {
+        events: Count::ALL.iter().map(|count| (Kind::Exec, *count, 10 + *count as u64)).collect(),
+        lost: vec![(Kind::Exec, "recursion", 7), (Kind::Exec, "ring_full", 1)],
+        decisions: vec![decided(verdict::ALLOW, 100), decided(verdict::KILL, 3), decided(verdict::KILL, 2)],
+        packets: vec![
+            packets(Outcome::Pass, Mode::Enforce, 50),
+            packets(Outcome::Protected, Mode::Enforce, 5),
+            packets(Outcome::Drop, Mode::Enforce, 9),
+            packets(Outcome::WouldDrop, Mode::Observe, 4),
+        ],
+        databases: vec![connected(Some("api"), 1), connected(None, 2)],
+        unparsed: vec![(Unparsed::Fragment, 6)],
+        sources: vec![("https".into(), 8)],
+        stats: vec![
+            (Stat::ProcessTableFull, 1),
+            (Stat::UnknownProcess, 2),
+            (Stat::ExecHookRuns, 3),
+            (Stat::LsmHookRuns, 4),
+            (Stat::StaleFile, 5),
+        ],
+        programs: vec![Program { name: "exec".into(), runs: 12, run_seconds: 0.25 }],
+        maps: vec![Map { name: "PROCESSES".into(), entries: 40, capacity: 65_536 }],
+        processes_unknown: 2,
+    }
+}
+
+fn metrics() -> Metrics {
+    let counters = Arc::new(Counters::default());
+    counters.delivered(Kind::Exec);
+    counters.add_sink("stdout").1.lost(Loss::QueueFull, 11);
+    counters.canary("connect", true, jiff::Timestamp::new(1_000, 0).unwrap());
+    counters.http_request(HttpPath::Metrics, HttpStatus::Ok);
+    let metrics = Metrics::new(counters, Facts::default());
+    metrics.update_facts(|facts| {
+        facts.build = Build { version: "0.1.0".into(), object_sha256: "ab".into() };
+        facts.capabilities = vec![Capability { feature: "lsm", state: "missing", reason: "refused" }];
+        facts.attachments = vec![Attachment { interface: "eth0".into(), mode: "generic" }];
+        facts.policy = Some(Policy { sha256: "cd".into(), generation: 3, mode: "observe" });
+    });
+    metrics.attach(Arc::new(Fixed(full())));
+    metrics
+}
+
+fn has(text: &str, line: &str) {
+    assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
+}
+
+#[test]
+fn the_table_is_sound() {
+    let mut names = BTreeSet::new();
+    for metric in METRICS {
+        let name = metric.name;
+        assert!(names.insert(name), "{name} twice");
+        let own =
+            name.starts_with("monitor_") || metric.chapter == Chapter::Agent && name.starts_with("process_");
+        assert!(own, "{name} has no prefix");
+        assert_eq!(metric.kind == Type::Counter, name.ends_with("_total"), "{name}");
+        assert_eq!(metric.kind == Type::Info, name.ends_with("_info"), "{name}");
+        for unit in [Unit::Bytes, Unit::Seconds] {
+            let family = name.strip_suffix("_total").unwrap_or(name);
+            assert_eq!(metric.unit == unit, family.ends_with(&format!("_{}", unit.name())), "{name}");
+        }
+        // What would need escapes that the two formats don't share, or end a table cell.
+        assert!(!metric.help.contains(['"', '\\', '\n', '|']) && metric.help.ends_with(['.']), "{name}");
+        assert!(Chapter::ALL.contains(&metric.chapter));
+    }
+}
+
+#[test]
+fn what_is_exposed_is_the_table_and_every_row_has_a_sample() {
+    let plain = metrics().render(Exposition::Plain).unwrap();
+    let exposed: BTreeSet<_> = plain
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
+        .collect();
+    let table: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!(exposed, table);
+    for metric in METRICS {
+        has(&plain, &format!("# HELP {} {}", metric.name, metric.help));
+        let kind = if metric.kind == Type::Info { "gauge" } else { metric.kind.name() };
+        has(&plain, &format!("# TYPE {} {kind}", metric.name));
+        for line in plain.lines().filter(|line| line.starts_with(&format!("{}{{", metric.name))) {
+            for label in metric.labels {
+                assert!(line.contains(&format!("{label}=\"")), "{line} without {label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_series_is_exposed_twice() {
+    let text = metrics().render(Exposition::OpenMetrics).unwrap();
+    let mut series = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, _) = line.rsplit_once(' ').unwrap();
+        assert!(series.insert(name), "{name} twice");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn values_and_labels_are_those_of_the_snapshot() {
+    let text = metrics().render(Exposition::OpenMetrics).unwrap();
+    for line in [
+        "monitor_events_seen_total{kind=\"exec\"} 10",
+        "monitor_events_delivered_total{kind=\"exec\"} 1",
+        "monitor_events_delivered_total{kind=\"connect\"} 0",
+        "monitor_events_lost_total{kind=\"exec\",reason=\"ring_full\"} 13",
+        "monitor_events_lost_total{kind=\"exec\",reason=\"recursion\"} 7",
+        "monitor_events_suppressed_total{kind=\"exec\",reason=\"self\"} 14",
+        r#"monitor_findings_total{rule="no \"shells\"\\",kind="exec",verdict="kill",mode="enforce"} 5"#,
+        "monitor_findings_total{rule=\"https\",kind=\"rate_limit\",verdict=\"drop\",mode=\"enforce\"} 9",
+        "monitor_findings_total{rule=\"https\",kind=\"rate_limit\",verdict=\"drop\",mode=\"observe\"} 4",
+        "monitor_packets_total{rule=\"https\",verdict=\"allow\",mode=\"enforce\"} 55",
+        "monitor_bytes_total{rule=\"https\",verdict=\"drop\",mode=\"enforce\"} 900",
+        "monitor_packets_protected_total{rule=\"https\"} 5",
+        "monitor_packets_unparsed_total{reason=\"fragment\"} 6",
+        "monitor_database_connections_total{database=\"orders\",direction=\"out\",workload=\"api\",verdict=\"deny\",\
+         mode=\"observe\"} 1",
+        "monitor_database_connections_total{database=\"orders\",direction=\"out\",workload=\"other\",\
+         verdict=\"deny\",mode=\"observe\"} 2",
+        "monitor_sources_tracked{rule=\"https\"} 8",
+        "monitor_exec_hook_runs_total{hook=\"lsm\"} 4",
+        "monitor_program_run_seconds_total{program=\"exec\"} 0.25",
+        "monitor_map_capacity{map=\"PROCESSES\"} 65536",
+        "monitor_processes_unknown 2",
+        "monitor_enforcement_live{path=\"connect\"} 1",
+        "monitor_canary_last_success_timestamp_seconds{path=\"connect\"} 1000.0",
+        "monitor_sink_lost_total{sink=\"stdout\",reason=\"queue_full\"} 11",
+        "monitor_policy_info{sha256=\"cd\",generation=\"3\",mode=\"observe\"} 1",
+        "monitor_capability_info{feature=\"lsm\",state=\"missing\",reason=\"refused\"} 1",
+        "monitor_build_info{version=\"0.1.0\",object_sha256=\"ab\"} 1",
+        "monitor_http_requests_total{path=\"/metrics\",status=\"2xx\"} 1",
+        "# UNIT monitor_program_run_seconds seconds",
+    ] {
+        has(&text, line);
+    }
+    assert!(
+        !text.contains(
+            "monitor_findings_total{rule=\"no \\\"shells\\\"\\\\\",kind=\"exec\",verdict=\"allow\""
+        )
+    );
+}
+
+#[test]
+fn both_formats_say_the_same() {
+    let metrics = metrics();
+    let samples = |exposition| -> Vec<String> {
+        let text = metrics.render(exposition).unwrap();
+        let kept = |line: &&str| !line.starts_with('#') && !line.starts_with("process_");
+        text.lines().filter(kept).map(str::to_owned).collect()
+    };
+    assert_eq!(samples(Exposition::OpenMetrics), samples(Exposition::Plain));
+}
+
+#[test]
+fn without_the_kernel_the_agent_still_tells_of_itself() {
+    let metrics = metrics();
+    metrics.detach();
+    let text = metrics.render(Exposition::Plain).unwrap();
+    has(&text, "monitor_events_delivered_total{kind=\"exec\"} 1");
+    assert!(!text.contains("monitor_processes_unknown 0"));
+}
+
+#[test]
+fn formats_are_negotiated() {
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;\
+                      q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1";
+    for (accept, expected) in [
+        (None, Exposition::Plain),
+        (Some("*/*"), Exposition::Plain),
+        (Some(prometheus), Exposition::OpenMetrics),
+        (Some("application/openmetrics-text"), Exposition::OpenMetrics),
+        (Some("application/openmetrics-text;q=0"), Exposition::Plain),
+        (Some("text/plain, application/openmetrics-text; q=0.3"), Exposition::Plain),
+        (Some(";;,,q=,\u{fffd}"), Exposition::Plain),
+    ] {
+        assert_eq!(Exposition::negotiate(accept), expected, "{accept:?}");
+    }
+}
+
+#[test]
+fn the_document_has_every_metric() {
+    let markdown = markdown();
+    for metric in METRICS {
+        assert!(markdown.contains(&format!("| `{}` |", metric.name)), "{}", metric.name);
+    }
+    assert!(markdown.contains("`queue_full`"));
+}

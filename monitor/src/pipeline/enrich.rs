@@ -1,0 +1,195 @@
+//! Completes what a record only points to: the program of a process, the time of day.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use monitor_common::{
+    event::{Actor, Kind, Record, connect, exec},
+    limits,
+};
+
+use crate::{
+    event::{Detail, Event, Program, Text, Who},
+    host::{file::Tree, processes},
+};
+
+/// Remembers what each process runs.
+pub struct Enricher {
+    /// By process id, with the start time that tells a process from a later one with the same id.
+    programs: HashMap<u32, (u64, Arc<Program>)>,
+    tree: Tree,
+}
+
+/// Start times from `/proc` come in steps of this many nanoseconds (a clock tick of 1/100 s).
+const TICK_NS: u64 = 10_000_000;
+
+impl Enricher {
+    /// Knows the given processes from the start.
+    #[must_use]
+    pub fn new(tree: Tree, found: Vec<processes::Found>) -> Self {
+        let entry = |found: processes::Found| (found.pid, (found.process.start_ns, Arc::new(found.program)));
+        Self { programs: found.into_iter().map(entry).collect(), tree }
+    }
+
+    /// Completes a record.
+    pub fn complete(&mut self, record: &Record<'_>) -> Event {
+        let header = record.header();
+        let (actor, detail) = self.parts(record);
+        Event {
+            kind: record.kind(),
+            boot_ns: header.time_ns,
+            time: wall_clock(header.time_ns),
+            actor,
+            detail,
+            finding: None,
+        }
+    }
+
+    fn parts(&mut self, record: &Record<'_>) -> (Option<Who>, Detail) {
+        match record {
+            Record::Exec(record, tail) => {
+                let who = self.who(&record.actor, Kind::Exec);
+                let program = Arc::new(program(record, tail));
+                self.learn(record.actor.pid, record.actor.start_ns, &program);
+                (Some(who), Detail::Exec { file: record.file, program })
+            }
+            Record::Fork(record, _) => {
+                let who = self.who(&record.actor, Kind::Fork);
+                self.learn(record.child_pid, record.child_start_ns, &who.program);
+                let detail = Detail::Fork {
+                    child_pid: record.child_pid,
+                    child_ppid: record.child_ppid,
+                    child_start_ns: record.child_start_ns,
+                };
+                (Some(who), detail)
+            }
+            Record::Exit(record, _) => {
+                let who = self.who(&record.actor, Kind::Exit);
+                self.programs.remove(&record.actor.pid);
+                let signal = (record.status & 0x7f) as u8;
+                let code = (record.status >> 8) as u8;
+                let (code, signal) = if signal == 0 { (Some(code), None) } else { (None, Some(signal)) };
+                (Some(who), Detail::Exit { code, signal })
+            }
+            Record::Connect(record, _) => {
+                let datagram = record.header.flags & connect::flags::DATAGRAM != 0;
+                (Some(self.who(&record.actor, Kind::Connect)), Detail::Connect { remote: record.remote, datagram })
+            }
+            Record::Bind(record, _) => {
+                (Some(self.who(&record.actor, Kind::Bind)), Detail::Bind { local: record.local })
+            }
+            Record::Listen(record, _) => {
+                (Some(self.who(&record.actor, Kind::Listen)), Detail::Listen { local: record.local })
+            }
+            Record::Limit(record, _) => (None, Detail::Limit { source: record.source, over: record.over }),
+        }
+    }
+
+    fn who(&mut self, actor: &Actor, kind: Kind) -> Who {
+        let known = self.programs.get(&actor.pid).filter(|(start, _)| same_start(*start, actor.start_ns));
+        let program = match known {
+            Some((_, program)) => Arc::clone(program),
+            // The record of its exec was lost. What `/proc` shows is its program still, unless this is the record of
+            // its next one.
+            None if kind != Kind::Exec => self.look_up(actor),
+            None => Arc::default(),
+        };
+        Who { process: *actor, program }
+    }
+
+    fn look_up(&mut self, actor: &Actor) -> Arc<Program> {
+        let found = processes::read(&self.tree, actor.pid);
+        match found.filter(|found| same_start(found.process.start_ns, actor.start_ns)) {
+            Some(found) if found.process.exe.key() == actor.exe.key() => {
+                let program = Arc::new(found.program);
+                self.learn(actor.pid, actor.start_ns, &program);
+                program
+            }
+            _ => Arc::default(),
+        }
+    }
+
+    fn learn(&mut self, pid: u32, start_ns: u64, program: &Arc<Program>) {
+        // Exits whose records were lost leave entries behind: the kernel's table has the same bound.
+        if self.programs.len() >= limits::PROCESSES as usize {
+            self.programs.retain(|pid, (start, _)| processes::start_ns(*pid).is_some_and(|now| same_start(now, *start)));
+        }
+        self.programs.insert(pid, (start_ns, Arc::clone(program)));
+    }
+}
+
+fn same_start(a: u64, b: u64) -> bool {
+    a / TICK_NS == b / TICK_NS
+}
+
+/// The program of an exec, from the bytes behind its record.
+fn program(record: &exec::Exec, tail: &[u8]) -> Program {
+    use exec::flags;
+    let mut rest = tail;
+    let mut take = |len: u16| {
+        let (taken, after) = rest.split_at(usize::from(len).min(rest.len()));
+        rest = after;
+        taken
+    };
+    let path = Text::new(take(record.path_len));
+    let script = take(record.script_len);
+    let args = processes::split(take(record.args_len));
+    let noted = record.header.flags;
+    let names = [
+        (flags::PATH_TRUNCATED, "path_truncated"),
+        (flags::UNPLACED, "unplaced"),
+        (flags::MEMFD, "memfd"),
+        (flags::DELETED, "deleted"),
+        (flags::NO_ARGS, "no_args"),
+        (flags::STALE, "stale"),
+    ];
+    Program {
+        path,
+        script: (!script.is_empty()).then(|| Text::new(script)),
+        args,
+        args_truncated: noted & flags::ARGS_TRUNCATED != 0,
+        notes: names.iter().filter(|(flag, _)| noted & flag != 0).map(|(_, name)| *name).collect(),
+    }
+}
+
+/// When something happened, by the wall clock as it is set now.
+fn wall_clock(boot_ns: u64) -> Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let since_boot = SignedDuration::new(now.tv_sec, now.tv_nsec as i32);
+    let at = SignedDuration::from_nanos(i64::try_from(boot_ns).unwrap_or(i64::MAX));
+    Timestamp::now().checked_sub(since_boot - at).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_an_exec_is_split_by_its_lengths() {
+        use zerocopy::FromZeros as _;
+        let mut record = exec::Exec::new_zeroed();
+        (record.path_len, record.script_len, record.args_len) = (4, 3, 5);
+        record.header.flags = exec::flags::ARGS_TRUNCATED | exec::flags::MEMFD;
+        let program = program(&record, b"/bin./xa\0bc\0more");
+        assert_eq!(program.path, Text::from("/bin"));
+        assert_eq!(program.script, Some(Text::from("./x")));
+        assert_eq!(program.args, [Text::from("a"), Text::from("bc")]);
+        assert!(program.args_truncated);
+        assert_eq!(program.notes, ["memfd"]);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_survived() {
+        use zerocopy::FromZeros as _;
+        let mut record = exec::Exec::new_zeroed();
+        (record.path_len, record.script_len, record.args_len) = (u16::MAX, 9, 9);
+        assert_eq!(program(&record, b"/x").path, Text::from("/x"));
+    }
+
+    #[test]
+    fn now_is_now() {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let at = wall_clock(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
+        assert!(Timestamp::now().duration_since(at).abs() < SignedDuration::from_secs(1));
+    }
+}

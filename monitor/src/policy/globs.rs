@@ -1,0 +1,271 @@
+//! Compiles all globs of a policy into the one automaton that the kernel programs walk.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use monitor_common::{
+    glob::{Automaton, DEAD, STATES, START, TRANSITIONS},
+    policy::Membership,
+};
+use regex_automata::{
+    Anchored, Input, MatchKind,
+    dfa::{Automaton as _, StartKind, dense},
+    nfa::thompson,
+    util::{primitives::StateID, syntax},
+};
+
+/// The automaton, and what each of its states stands for when a path ends there.
+pub struct Globs {
+    /// As it goes to the kernel.
+    pub automaton: Box<Automaton>,
+    /// By state.
+    pub ends: Vec<Membership>,
+}
+
+/// Size of the automaton under construction at which the globs are called too complex, in bytes: a row is up to 256
+/// transitions of four bytes, and unlike ours has one for each kind of end.
+const BUILD_LIMIT: usize = STATES * 256 * 4;
+
+impl Globs {
+    /// What a path stands for.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> Membership {
+        let state = self.automaton.run(path);
+        self.ends.get(usize::from(state)).copied().unwrap_or(Membership::NONE)
+    }
+}
+
+/// Compiles globs, each with what it stands for.
+pub fn compile(globs: &[(String, Membership)]) -> Result<Globs> {
+    let mut automaton = <Automaton as zerocopy::FromZeros>::new_box_zeroed().map_err(|_| anyhow!("out of memory"))?;
+    if globs.is_empty() {
+        return Ok(Globs { automaton, ends: Vec::new() });
+    }
+    let patterns: Vec<String> = globs.iter().map(|(glob, _)| regex(glob)).collect();
+    let dfa = dense::Builder::new()
+        .configure(
+            dense::Config::new()
+                .match_kind(MatchKind::All)
+                .start_kind(StartKind::Anchored)
+                .dfa_size_limit(Some(BUILD_LIMIT))
+                .determinize_size_limit(Some(BUILD_LIMIT)),
+        )
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .thompson(thompson::Config::new().utf8(false))
+        .build_many(&patterns)
+        .context("the globs of the policy are together too complex; use fewer `*` and `**` in one glob")?;
+    let states = number(&dfa)?;
+    let ends = states.iter().map(|state| state.map_or(Membership::NONE, |id| end(&dfa, id, globs))).collect();
+    fill(&mut automaton, &dfa, &states)?;
+    Ok(Globs { automaton, ends })
+}
+
+/// A glob as a regular expression over bytes. What a glob is was checked with the configuration.
+fn regex(glob: &str) -> String {
+    let mut out = String::from("^");
+    let mut components = glob.split('/').skip(1).peekable();
+    while let Some(component) = components.next() {
+        match (component, components.peek().is_some()) {
+            // Any number of directories, also none.
+            ("**", true) => out.push_str("(?:/[^/]+)*"),
+            // Everything below.
+            ("**", false) => out.push_str("/.+"),
+            _ => {
+                out.push('/');
+                wildcards(component, &mut out);
+            }
+        }
+    }
+    // `.` must match a newline, too.
+    format!("(?s-u){out}$")
+}
+
+fn wildcards(component: &str, out: &mut String) {
+    let mut rest = component;
+    let mut in_braces = false;
+    while let Some(first) = rest.chars().next() {
+        let mut taken = first.len_utf8();
+        match first {
+            '*' => out.push_str("[^/]*"),
+            '?' => out.push_str("[^/]"),
+            '[' => taken = class(rest, out),
+            '{' => {
+                in_braces = true;
+                out.push_str("(?:");
+            }
+            '}' if in_braces => {
+                in_braces = false;
+                out.push(')');
+            }
+            ',' if in_braces => out.push('|'),
+            _ => rest[..taken].bytes().for_each(|byte| literal(byte, out)),
+        }
+        rest = &rest[taken..];
+    }
+}
+
+/// A bracket expression; how many bytes of it were taken.
+fn class(text: &str, out: &mut String) -> usize {
+    let inside = &text[1..];
+    let negated = inside.starts_with('!');
+    let from = usize::from(negated);
+    // A `]` that comes first is meant literally.
+    let close = inside[from..].char_indices().skip(1).find(|(_, c)| *c == ']').map_or(inside.len(), |(at, _)| from + at);
+    out.push_str(if negated { "[^/" } else { "[" });
+    let members = inside.as_bytes().get(from..close).unwrap_or_default();
+    for (index, byte) in members.iter().enumerate() {
+        let between = index > 0 && index + 1 < members.len();
+        if *byte == b'-' && between { out.push('-') } else { literal(*byte, out) }
+    }
+    out.push(']');
+    1 + close + 1
+}
+
+fn literal(byte: u8, out: &mut String) {
+    use std::fmt::Write as _;
+    let _ = write!(out, "\\x{byte:02X}");
+}
+
+/// Numbers the states that can be reached, as the kernel's table does: 0 is dead, 1 the start.
+fn number(dfa: &dense::DFA<Vec<u32>>) -> Result<Vec<Option<StateID>>> {
+    let input = Input::new(b"").anchored(Anchored::Yes);
+    let start = dfa.start_state_forward(&input).map_err(|error| anyhow!("the automaton has no start: {error}"))?;
+    let mut states = vec![None, Some(start)];
+    let mut seen = HashMap::from([(start, ())]);
+    let mut next = usize::from(START);
+    while let Some(Some(state)) = states.get(next).copied() {
+        for byte in 0..=u8::MAX {
+            let to = dfa.next_state(state, byte);
+            if !dfa.is_dead_state(to) && seen.insert(to, ()).is_none() {
+                states.push(Some(to));
+            }
+        }
+        next += 1;
+        if states.len() > STATES {
+            bail!(
+                "the globs of the policy need more than {STATES} states; use fewer `*` and `**`, or name files by path"
+            );
+        }
+    }
+    Ok(states)
+}
+
+/// What it means when a path ends in a state.
+fn end(dfa: &dense::DFA<Vec<u32>>, state: StateID, globs: &[(String, Membership)]) -> Membership {
+    let end = dfa.next_eoi_state(state);
+    let mut member = Membership::NONE;
+    if dfa.is_match_state(end) {
+        for index in 0..dfa.match_len(end) {
+            if let Some((_, of)) = globs.get(dfa.match_pattern(end, index).as_usize()) {
+                member.add(of);
+            }
+        }
+    }
+    member
+}
+
+/// Writes the table: bytes that no state tells apart share a class.
+fn fill(automaton: &mut Automaton, dfa: &dense::DFA<Vec<u32>>, states: &[Option<StateID>]) -> Result<()> {
+    let index: HashMap<StateID, u16> =
+        states.iter().enumerate().filter_map(|(at, id)| Some(((*id)?, at as u16))).collect();
+    let mut classes: HashMap<Vec<u16>, usize> = HashMap::new();
+    let mut columns = Vec::new();
+    for byte in 0..=u8::MAX {
+        let column: Vec<u16> = states
+            .iter()
+            .map(|state| state.map_or(DEAD, |id| index.get(&dfa.next_state(id, byte)).copied().unwrap_or(DEAD)))
+            .collect();
+        let fresh = classes.len();
+        let class = *classes.entry(column).or_insert_with_key(|column| {
+            columns.push(column.clone());
+            fresh
+        });
+        automaton.class[usize::from(byte)] = class as u8;
+    }
+    let width = columns.len().next_power_of_two();
+    if width * states.len() > TRANSITIONS {
+        bail!("the globs of the policy need more than {TRANSITIONS} transitions; use fewer `*` and `**`");
+    }
+    automaton.states = states.len() as u32;
+    automaton.shift = width.trailing_zeros();
+    for (class, column) in columns.iter().enumerate() {
+        for (state, next) in column.iter().enumerate() {
+            automaton.next[state << automaton.shift | class] = *next;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use monitor_common::policy::WorkloadSet;
+    use proptest::prelude::*;
+
+    fn one(index: usize) -> Membership {
+        let mut workloads = WorkloadSet::EMPTY;
+        workloads.insert(index);
+        Membership { workloads, ..Membership::NONE }
+    }
+
+    fn matches(glob: &str, path: &str) -> bool {
+        let globs = compile(&[(glob.to_owned(), one(3))]).unwrap();
+        globs.matches(path.as_bytes()) == one(3)
+    }
+
+    #[test]
+    fn globs_match_what_they_say() {
+        for (glob, path, expected) in [
+            ("/usr/bin/*sh", "/usr/bin/bash", true),
+            ("/usr/bin/*sh", "/usr/bin/sh", true),
+            ("/usr/bin/*sh", "/usr/bin/x/sh", false),
+            ("/usr/bin/*sh", "/usr/bin/bash2", false),
+            ("/tmp/**", "/tmp/a", true),
+            ("/tmp/**", "/tmp/a/b/c\nd", true),
+            ("/tmp/**", "/tmp", false),
+            ("/tmp/**", "/tmp2/a", false),
+            ("/a/**/b", "/a/b", true),
+            ("/a/**/b", "/a/x/y/b", true),
+            ("/a/**/b", "/ab", false),
+            ("/**", "/anything/at/all", true),
+            ("/**/id", "/usr/bin/id", true),
+            ("/lib/[0-9]?/x", "/lib/15/x", true),
+            ("/lib/[!0-9]/x", "/lib/a/x", true),
+            ("/lib/[!0-9]/x", "/lib///x", false),
+            ("/lib/[]a]", "/lib/]", true),
+            ("/lib/[a-]", "/lib/-", true),
+            ("/{usr,opt}/bin/{a,b}*", "/opt/bin/b9", true),
+            ("/{usr,opt}/bin/{a,b}*", "/var/bin/b9", false),
+            ("/a.b/c+d", "/a.b/c+d", true),
+            ("/a.b/c+d", "/axb/ccd", false),
+            ("/größe/*", "/größe/x", true),
+        ] {
+            assert_eq!(matches(glob, path), expected, "{glob} {path}");
+        }
+    }
+
+    #[test]
+    fn several_globs_add_up() {
+        let globs = compile(&[("/a/*".to_owned(), one(0)), ("/**".to_owned(), one(1)), ("/b".to_owned(), one(2))]);
+        let found = globs.unwrap().matches(b"/a/x");
+        assert_eq!(found.workloads.bits[0], 0b11);
+    }
+
+    #[test]
+    fn too_much_is_an_error_and_nothing_is_nothing() {
+        let wild: Vec<_> = (0..20).map(|n| (format!("/**/a*{n}*b*/**/c?{n}*"), one(n))).collect();
+        assert!(compile(&wild).is_err());
+        assert_eq!(compile(&[]).unwrap().matches(b"/x"), Membership::NONE);
+    }
+
+    proptest! {
+        /// Against globset, an independent reading of the same language.
+        #[test]
+        fn agrees_with_globset(glob in r"(/([ab*?]{1,3}|[*][*]|\[ab\]|\{a,bb\})){1,4}", path in "(/[ab]{1,3}){1,4}") {
+            // Three and more stars in a row are no glob of ours.
+            prop_assume!(glob.split('/').all(|part| part == "**" || !part.contains("**")));
+            let theirs = globset::GlobBuilder::new(&glob).literal_separator(true).build().unwrap().compile_matcher();
+            prop_assert_eq!(matches(&glob, &path), theirs.is_match(&path), "{} {}", glob, path);
+        }
+    }
+}

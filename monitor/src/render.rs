@@ -1,0 +1,66 @@
+//! Events and findings as lines: for machines, and for people.
+
+pub mod json;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod text;
+
+use std::borrow::Cow;
+
+use monitor_common::packet::{TCP, UDP};
+
+use crate::event::Text;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A JSON object.
+    Json,
+    /// Columns for people.
+    Text {
+        /// With terminal colours.
+        colour: bool,
+    },
+}
+
+impl Style {
+    /// Appends one line, ended by a newline.
+    pub fn line(self, event: &crate::event::Event, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::line(event, out),
+            Self::Text { colour } => text::line(event, colour, out),
+        }
+    }
+}
+
+/// The name of an IP protocol, else its number.
+fn protocol_name(protocol: u8) -> Cow<'static, str> {
+    // https://www.iana.org/assignments/protocol-numbers
+    match protocol {
+        TCP => "tcp".into(),
+        UDP => "udp".into(),
+        1 => "icmp".into(),
+        58 => "icmpv6".into(),
+        132 => "sctp".into(),
+        other => other.to_string().into(),
+    }
+}
+
+/// A sentence that may quote somebody else's text: made safe to show, and left as it is if it is already.
+fn sentence(text: &str) -> Cow<'_, str> {
+    // Backslashes are kept apart: those of escapes that are already there must not be doubled.
+    let parts: Vec<_> = text.split('\\').map(|part| Text::from(part).to_string()).collect();
+    let shown = parts.join("\\");
+    if shown == text { Cow::Borrowed(text) } else { Cow::Owned(shown) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn a_sentence_is_escaped_once() {
+        assert_eq!(sentence("api ran \"a\\nb\" größe"), "api ran \"a\\nb\" größe");
+        assert_eq!(sentence("a\nb\u{9b}c\\"), "a\\nb\\u{9b}c\\");
+    }
+}

@@ -1,0 +1,257 @@
+//! An event or finding as one JSON object on a line.
+
+use jiff::Timestamp;
+use monitor_common::{
+    event::Endpoint,
+    identity::{ExeId, dev_parts},
+    policy::verdict,
+};
+use serde::{Serialize, Serializer};
+
+use super::{protocol_name, sentence};
+use crate::event::{Detail, Event, Finding, Program, Text, Who};
+
+/// Appends the object and a newline.
+pub fn line(event: &Event, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, &Line::new(event)) {
+        // Writing to memory and text keys can't fail; if it does, half an object is worse than none.
+        tracing::error!("can't write {} event as JSON: {error}", event.kind.name());
+        out.truncate(start);
+        return;
+    }
+    out.push(b'\n');
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    what: &'static str,
+    #[serde(flatten)]
+    finding: Option<FindingPart<'a>>,
+    kind: &'static str,
+    #[serde(serialize_with = "timestamp")]
+    time: Timestamp,
+    boot_ns: u64,
+    #[serde(flatten)]
+    process: Option<ProcessPart>,
+    #[serde(flatten)]
+    program: Option<ProgramPart<'a>>,
+    #[serde(flatten)]
+    detail: DetailPart<'a>,
+}
+
+#[derive(Serialize)]
+struct FindingPart<'a> {
+    rule: std::borrow::Cow<'a, str>,
+    rule_kind: &'static str,
+    verdict: &'static str,
+    mode: &'static str,
+    why: std::borrow::Cow<'a, str>,
+}
+
+/// Who did it.
+#[derive(Serialize)]
+struct ProcessPart {
+    pid: u32,
+    ppid: u32,
+    start_ns: u64,
+    uid: u32,
+    gid: u32,
+    cgroup: u64,
+    comm: Text,
+}
+
+/// What it runs; of an exec, what was started.
+#[derive(Serialize)]
+struct ProgramPart<'a> {
+    exe: Exe<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script: Option<&'a Text>,
+    args: &'a [Text],
+    args_truncated: bool,
+}
+
+/// An executable; a value that isn't known is `null`.
+#[derive(Serialize)]
+struct Exe<'a> {
+    path: Option<&'a Text>,
+    dev: Option<String>,
+    ino: Option<u64>,
+    #[serde(serialize_with = "optional_timestamp")]
+    ctime: Option<Timestamp>,
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'a [&'static str],
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DetailPart<'a> {
+    Exec {
+        by: Option<Exe<'a>>,
+    },
+    Fork {
+        child_pid: u32,
+        child_ppid: u32,
+        child_start_ns: u64,
+    },
+    Exit {
+        exit_code: Option<u8>,
+        signal: Option<u8>,
+    },
+    Connect {
+        #[serde(flatten)]
+        remote: End,
+        datagram: bool,
+    },
+    Local(End),
+    Limit {
+        source: monitor_common::addr::Addr,
+        source_prefix: u8,
+        port: u16,
+        protocol: Protocol,
+        dropped: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct End {
+    addr: monitor_common::addr::Addr,
+    port: u16,
+    family: &'static str,
+    protocol: Protocol,
+}
+
+/// An IP protocol number, shown by name.
+struct Protocol(u8);
+
+impl<'a> Line<'a> {
+    fn new(event: &'a Event) -> Self {
+        let who = event.actor.as_ref();
+        let program = match &event.detail {
+            Detail::Exec { file, program } => Some(ProgramPart::new(file, program)),
+            _ => who.map(|who| ProgramPart::new(&who.process.exe, &who.program)),
+        };
+        Self {
+            what: if event.finding.is_some() { "finding" } else { "event" },
+            finding: event.finding.as_ref().map(FindingPart::new),
+            kind: event.kind.name(),
+            time: event.time,
+            boot_ns: event.boot_ns,
+            process: who.map(ProcessPart::new),
+            program,
+            detail: DetailPart::new(&event.detail, who),
+        }
+    }
+}
+
+impl<'a> FindingPart<'a> {
+    fn new(finding: &'a Finding) -> Self {
+        Self {
+            rule: sentence(&finding.rule),
+            rule_kind: finding.rule_kind.name(),
+            verdict: verdict::name(finding.verdict),
+            mode: finding.mode.name(),
+            why: sentence(&finding.why),
+        }
+    }
+}
+
+impl ProcessPart {
+    fn new(who: &Who) -> Self {
+        let process = &who.process;
+        Self {
+            pid: process.pid,
+            ppid: process.ppid,
+            start_ns: process.start_ns,
+            uid: process.uid,
+            gid: process.gid,
+            cgroup: process.cgroup,
+            comm: Text::from_padded(&process.comm),
+        }
+    }
+}
+
+impl<'a> ProgramPart<'a> {
+    fn new(id: &ExeId, program: &'a Program) -> Self {
+        Self {
+            exe: Exe::new(id, program),
+            script: program.script.as_ref(),
+            args: &program.args,
+            args_truncated: program.args_truncated,
+        }
+    }
+}
+
+impl<'a> Exe<'a> {
+    fn new(id: &ExeId, program: &'a Program) -> Self {
+        let known = !id.same(&ExeId::NONE);
+        let (major, minor) = dev_parts(id.dev);
+        Self {
+            path: Some(&program.path).filter(|path| !path.is_empty()),
+            dev: known.then(|| format!("{major}:{minor}")),
+            ino: known.then_some(id.ino),
+            // Out of range (beyond the year 9999, or a broken file system): not known.
+            ctime: i32::try_from(id.ctime_ns)
+                .ok()
+                .and_then(|ns| Timestamp::new(id.ctime_s, ns).ok())
+                .filter(|_| known),
+            size: known.then_some(id.size),
+            notes: &program.notes,
+        }
+    }
+}
+
+impl<'a> DetailPart<'a> {
+    fn new(detail: &'a Detail, who: Option<&'a Who>) -> Self {
+        match *detail {
+            Detail::Exec { .. } => Self::Exec { by: who.map(|who| Exe::new(&who.process.exe, &who.program)) },
+            Detail::Fork { child_pid, child_ppid, child_start_ns } => {
+                Self::Fork { child_pid, child_ppid, child_start_ns }
+            }
+            Detail::Exit { code, signal } => Self::Exit { exit_code: code, signal },
+            Detail::Connect { ref remote, datagram } => Self::Connect { remote: End::new(remote), datagram },
+            Detail::Bind { ref local } | Detail::Listen { ref local } => Self::Local(End::new(local)),
+            Detail::Limit { ref source, over } => Self::Limit {
+                source: source.addr,
+                source_prefix: if source.addr.is_v4() { 32 } else { 64 },
+                port: source.port,
+                protocol: Protocol(source.protocol),
+                dropped: over,
+            },
+        }
+    }
+}
+
+impl End {
+    fn new(end: &Endpoint) -> Self {
+        Self {
+            addr: end.addr,
+            port: end.port,
+            family: if end.family == 4 { "ipv4" } else { "ipv6" },
+            protocol: Protocol(end.protocol),
+        }
+    }
+}
+
+impl Serialize for Protocol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&protocol_name(self.0))
+    }
+}
+
+/// RFC 3339 with all nanoseconds, so that lines sort and columns align.
+fn timestamp<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.9}"))
+}
+
+fn optional_timestamp<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => timestamp(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

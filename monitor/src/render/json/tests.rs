@@ -1,0 +1,145 @@
+use monitor_common::{event::Kind, identity::ExeId};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{super::samples, line};
+use crate::event::{Detail, Event, Program, Text};
+
+fn parsed(event: &Event) -> Value {
+    let mut out = Vec::new();
+    line(event, &mut out);
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn an_exec_tells_the_new_program_and_by_whom() {
+    let exe = |path: &str, ino: u64| json!({"path": path, "dev": "253:1", "ino": ino, "ctime": "2023-11-14T22:13:20.000000005Z", "size": 4096});
+    let expected = json!({
+        "type": "event", "kind": "exec", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
+        "pid": 4242, "ppid": 1, "start_ns": 7, "uid": 1000, "gid": 100, "cgroup": 42, "comm": "bash",
+        "exe": exe("/usr/bin/ls", 12), "args": ["ls", "-la", "a b"], "args_truncated": false,
+        "by": exe("/usr/bin/bash", 11),
+    });
+    assert_eq!(parsed(&samples::exec()), expected);
+}
+
+#[test]
+fn a_connect_finding_has_the_rule_and_all_of_the_event() {
+    let value = parsed(&samples::denied_connect());
+    let expected = json!({
+        "type": "finding", "rule": "orders", "rule_kind": "database", "verdict": "deny", "mode": "enforce",
+        "why": "only api may connect", "kind": "connect", "addr": "10.0.0.1", "port": 5432, "family": "ipv4",
+        "protocol": "tcp", "datagram": false, "comm": "bash", "args": ["bash", "-i"],
+    });
+    for (key, expected) in expected.as_object().unwrap() {
+        assert_eq!(&value[key], expected, "{key}");
+    }
+    assert_eq!(value["exe"]["path"], "/usr/bin/bash");
+    assert!(value.get("by").is_none());
+}
+
+#[test]
+fn a_rate_limit_finding_has_a_source_and_no_process() {
+    let expected = json!({
+        "type": "finding", "rule": "https", "rule_kind": "rate_limit", "verdict": "drop", "mode": "observe",
+        "why": "only api may connect", "kind": "limit", "time": "2026-11-23T17:40:32.000000001Z",
+        "boot_ns": 123_456_789, "source": "2001:db8:0:9::", "source_prefix": 64, "port": 443, "protocol": "tcp",
+        "dropped": 17,
+    });
+    assert_eq!(parsed(&samples::limited()), expected);
+}
+
+#[test]
+fn the_other_kinds_have_their_fields() {
+    let fork = samples::event(Kind::Fork, Detail::Fork { child_pid: 5, child_ppid: 4, child_start_ns: 3 });
+    let value = parsed(&fork);
+    assert_eq!(
+        (&value["child_pid"], &value["child_ppid"], &value["child_start_ns"]),
+        (&json!(5), &json!(4), &json!(3))
+    );
+    let value = parsed(&samples::event(Kind::Exit, Detail::Exit { code: None, signal: Some(9) }));
+    assert_eq!((&value["exit_code"], &value["signal"]), (&Value::Null, &json!(9)));
+    let value = parsed(&samples::event(Kind::Listen, Detail::Listen { local: samples::end([0; 4], 80, 6) }));
+    assert_eq!(
+        (&value["addr"], &value["port"], &value["kind"]),
+        (&json!("0.0.0.0"), &json!(80), &json!("listen"))
+    );
+}
+
+#[test]
+fn what_is_not_known_is_null() {
+    let mut event = samples::exec();
+    event.detail = Detail::Exec { file: ExeId::NONE, program: Program::default().into() };
+    let nothing = json!({"path": null, "dev": null, "ino": null, "ctime": null, "size": null});
+    assert_eq!(parsed(&event)["exe"], nothing);
+}
+
+#[test]
+fn hostile_text_stays_in_its_string() {
+    let mut event = samples::exec();
+    let program = Program {
+        path: Text::new(&b"/tmp/\"}\n{\"type\":\"finding\"\xff\x1b[2J"[..]),
+        notes: vec!["memfd"],
+        ..Program::default()
+    };
+    event.detail = Detail::Exec { file: samples::exe(1), program: program.into() };
+    let mut out = Vec::new();
+    line(&event, &mut out);
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let value: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(value["type"], "event");
+    assert_eq!(value["exe"]["path"], "/tmp/\"}\\n{\"type\":\"finding\"\\xff\\u{1b}[2J");
+    assert_eq!(value["exe"]["notes"], json!(["memfd"]));
+}
+
+fn no_control_characters(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.chars().any(char::is_control),
+        Value::Array(values) => values.iter().all(no_control_characters),
+        Value::Object(fields) => fields.values().all(no_control_characters),
+        _ => true,
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_event_is_one_object_on_one_line(event in samples::any_event()) {
+        let mut out = b"before\n".to_vec();
+        line(&event, &mut out);
+        let text = std::str::from_utf8(&out[7..]).unwrap();
+        prop_assert_eq!(text.find('\n'), Some(text.len() - 1));
+        let value: Value = serde_json::from_str(text).unwrap();
+        prop_assert!(no_control_characters(&value));
+        prop_assert_eq!(&value["kind"], event.kind.name());
+        prop_assert_eq!(value["type"] == "finding", event.finding.is_some());
+        prop_assert_eq!(value.get("pid").is_some(), event.actor.is_some());
+        let mut keys = serde_json::from_str::<Keys>(text).unwrap().0;
+        keys.sort();
+        prop_assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "twice in {:?}", keys);
+    }
+}
+
+/// The keys of an object as they stand there; a map would hide one that is there twice.
+struct Keys(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}

@@ -1,0 +1,167 @@
+//! Events for tests: some plain ones, and a generator of hostile ones.
+
+use std::sync::Arc;
+
+use monitor_common::{
+    addr::Addr,
+    event::{Actor, Endpoint, Kind},
+    identity::{ExeId, kernel_dev},
+    policy::{Mode, RuleKind, WorkloadSet, verdict},
+};
+use proptest::prelude::*;
+
+use crate::event::{Detail, Event, Finding, Program, Text, Who};
+
+pub(crate) fn exe(ino: u64) -> ExeId {
+    ExeId { ino, size: 4096, ctime_s: 1_700_000_000, ctime_ns: 5, dev: kernel_dev(253, 1) }
+}
+
+pub(crate) fn program(path: &str, args: &[&str]) -> Program {
+    Program {
+        path: path.into(),
+        args: args.iter().map(|arg| Text::from(*arg)).collect(),
+        ..Program::default()
+    }
+}
+
+pub(crate) fn who() -> Who {
+    let mut comm = [0; 16];
+    comm[..4].copy_from_slice(b"bash");
+    Who {
+        process: Actor {
+            start_ns: 7,
+            cgroup: 42,
+            exe: exe(11),
+            pid: 4242,
+            ppid: 1,
+            uid: 1000,
+            gid: 100,
+            comm,
+            ..Actor::NONE
+        },
+        program: Arc::new(program("/usr/bin/bash", &["bash", "-i"])),
+    }
+}
+
+pub(crate) fn end(addr: [u8; 4], port: u16, protocol: u8) -> Endpoint {
+    Endpoint { addr: Addr::v4(addr), port, protocol, family: 4, zero: 0 }
+}
+
+pub(crate) fn event(kind: Kind, detail: Detail) -> Event {
+    Event {
+        kind,
+        boot_ns: 123_456_789,
+        time: "2026-11-23T17:40:32.000000001Z".parse().unwrap(),
+        actor: (kind != Kind::Limit).then(who),
+        detail,
+        finding: None,
+    }
+}
+
+pub(crate) fn exec() -> Event {
+    let program = Arc::new(program("/usr/bin/ls", &["ls", "-la", "a b"]));
+    event(Kind::Exec, Detail::Exec { file: exe(12), program })
+}
+
+pub(crate) fn denied_connect() -> Event {
+    let detail = Detail::Connect { remote: end([10, 0, 0, 1], 5432, 6), datagram: false };
+    Event {
+        finding: Some(finding("orders", RuleKind::Database, verdict::DENY)),
+        ..event(Kind::Connect, detail)
+    }
+}
+
+pub(crate) fn finding(rule: &str, rule_kind: RuleKind, verdict: u8) -> Finding {
+    Finding {
+        rule: rule.into(),
+        rule_kind,
+        verdict,
+        mode: Mode::Enforce,
+        why: "only api may connect".to_owned(),
+    }
+}
+
+pub(crate) fn limited() -> Event {
+    let source = Endpoint {
+        addr: Addr { bytes: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0] },
+        port: 443,
+        protocol: 6,
+        family: 6,
+        zero: 0,
+    };
+    let found = Finding { mode: Mode::Observe, ..finding("https", RuleKind::RateLimit, verdict::DROP) };
+    Event { finding: Some(found), ..event(Kind::Limit, Detail::Limit { source, over: 17 }) }
+}
+
+prop_compose! {
+    fn any_text()(bytes in prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        any::<String>().prop_map(String::into_bytes),
+        Just(b"\"},\n{\"type\":\"finding\"\x1b]0;x\x07\r".to_vec()),
+    ]) -> Text {
+        Text::new(bytes)
+    }
+}
+
+prop_compose! {
+    fn any_program()(path in any_text(), script in prop::option::of(any_text()),
+                     args in prop::collection::vec(any_text(), 0..4), args_truncated in any::<bool>(),
+                     notes in prop_oneof![Just(vec![]), Just(vec!["memfd", "deleted"])]) -> Arc<Program> {
+        Arc::new(Program { path, script, args, args_truncated, notes })
+    }
+}
+
+prop_compose! {
+    fn any_exe()(ino in any::<u64>(), size in any::<u64>(), ctime_s in any::<i64>(), ctime_ns in any::<u32>(),
+                 dev in any::<u32>()) -> ExeId {
+        ExeId { ino, size, ctime_s, ctime_ns, dev }
+    }
+}
+
+prop_compose! {
+    fn any_end()(bytes in any::<[u8; 16]>(), port in any::<u16>(), protocol in any::<u8>(), family in any::<u8>())
+        -> Endpoint {
+        Endpoint { addr: Addr { bytes }, port, protocol, family, zero: 0 }
+    }
+}
+
+prop_compose! {
+    fn any_who()(program in any_program(), exe in any_exe(), comm in any::<[u8; 16]>(), numbers in any::<[u32; 4]>(),
+                 start_ns in any::<u64>(), cgroup in any::<u64>()) -> Who {
+        let [pid, ppid, uid, gid] = numbers;
+        Who { process: Actor { start_ns, cgroup, exe, workloads: WorkloadSet::EMPTY, pid, ppid, uid, gid, comm }, program }
+    }
+}
+
+prop_compose! {
+    fn any_finding()(rule in any::<String>(), rule_kind in prop::sample::select(&RuleKind::ALL[..]), verdict in any::<u8>(),
+                     mode in prop::sample::select(&Mode::ALL[..]), why in any::<String>()) -> Finding {
+        Finding { rule: rule.into(), rule_kind, verdict, mode, why }
+    }
+}
+
+fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
+    prop_oneof![
+        (any_exe(), any_program()).prop_map(|(file, program)| (Kind::Exec, Detail::Exec { file, program })),
+        any::<(u32, u32, u64)>().prop_map(|(child_pid, child_ppid, child_start_ns)| {
+            (Kind::Fork, Detail::Fork { child_pid, child_ppid, child_start_ns })
+        }),
+        any::<(Option<u8>, Option<u8>)>()
+            .prop_map(|(code, signal)| (Kind::Exit, Detail::Exit { code, signal })),
+        (any_end(), any::<bool>())
+            .prop_map(|(remote, datagram)| (Kind::Connect, Detail::Connect { remote, datagram })),
+        any_end().prop_map(|local| (Kind::Bind, Detail::Bind { local })),
+        any_end().prop_map(|local| (Kind::Listen, Detail::Listen { local })),
+        (any_end(), any::<u64>()).prop_map(|(source, over)| (Kind::Limit, Detail::Limit { source, over })),
+    ]
+}
+
+prop_compose! {
+    /// Anything the kernel, a policy and an attacker could make together.
+    pub(crate) fn any_event()(detail in any_detail(), actor in prop::option::of(any_who()),
+                              finding in prop::option::of(any_finding()), boot_ns in any::<u64>(),
+                              second in -1_000_000_000i64..250_000_000_000, ns in 0..1_000_000_000i32) -> Event {
+        let (kind, detail) = detail;
+        Event { kind, boot_ns, time: jiff::Timestamp::new(second, ns).unwrap(), actor, detail, finding }
+    }
+}
