@@ -22,7 +22,7 @@ pub const FILES: u32 = 16_384;
 /// the number of CPUs; when the table is full, further processes are counted as unknown.
 pub const PROCESSES: u32 = 65_536;
 /// Rate limits that may speak of one port (of one protocol).
-pub const LIMITS_PER_PORT: usize = 8;
+pub const LIMITS_PER_PORT: usize = 4;
 /// Sources whose rate is tracked (all rate limits together); the least recently seen is forgotten first.
 pub const SOURCES: u32 = 131_072;
 /// Execs that may be inside the kernel programs at one time.

@@ -321,7 +321,13 @@ impl Rule {
     /// A rule about `subjects`.
     #[must_use]
     pub const fn new(subjects: WorkloadSet, on_member: Action, on_other: Action, mode: Mode) -> Self {
-        Self { subjects, on_member: on_member as u8, on_other: on_other as u8, mode: mode as u8, zero: [0; 5] }
+        Self {
+            subjects,
+            on_member: on_member as u8,
+            on_other: on_other as u8,
+            mode: mode as u8,
+            zero: [0; 5],
+        }
     }
 }
 
@@ -352,7 +358,10 @@ mod tests {
         ];
         let rules = &rules[..];
         let both = candidates(&[0, 1]);
-        assert_eq!(decide(&rules, &both, &set(&[0, 1])), Decision { rule: 0, verdict: verdict::KILL, mode: 1 });
+        assert_eq!(
+            decide(&rules, &both, &set(&[0, 1])),
+            Decision { rule: 0, verdict: verdict::KILL, mode: 1 }
+        );
         assert_eq!(decide(&rules, &both, &set(&[1])), Decision { rule: 1, verdict: verdict::ALLOW, mode: 0 });
         assert_eq!(decide(&rules, &both, &set(&[])), Decision { rule: 1, verdict: verdict::DENY, mode: 0 });
         assert_eq!(decide(&rules, &candidates(&[0]), &set(&[1])), Decision::NONE);

@@ -1,10 +1,8 @@
 //! The file that is being executed: its identity, where it really lies, and what policy says of it.
 
-use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user},
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user},
 };
 use monitor_common::{
     count::Stat,

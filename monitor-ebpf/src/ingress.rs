@@ -11,7 +11,7 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use monitor_common::{
     count::{Count, OUTCOMES, Outcome},
     event::{Endpoint, Kind, limited},
-    limit::{Bucket, BucketKey, Limit, RateRule, REPORT_EVERY_NS},
+    limit::{Bucket, BucketKey, Limit, REPORT_EVERY_NS, RateRule},
     limits,
     packet::{self, Frame, Packet, Parsed},
     policy::{Decision, Mode, RuleSet, verdict},
@@ -107,7 +107,11 @@ fn judge(arrival: &mut Arrival) -> u32 {
     unsafe { core::ptr::write_volatile(drops, 0) };
     let mut charged = 0;
     while charged < limits::LIMITS_PER_PORT {
-        let Some(index) = arrival.rules.take_first() else { break };
+        // SAFETY: as above.
+        let mut rules = unsafe { core::ptr::read_volatile(&raw const arrival.rules) };
+        let Some(index) = rules.take_first() else { break };
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut arrival.rules, rules) };
         if let Some(rule) = RATE_RULES.get(index) {
             if charge(index, rule, &arrival.packet, arrival.bytes, now) == Outcome::Drop {
                 // SAFETY: as above.
@@ -205,7 +209,12 @@ fn over(key: &BucketKey, bucket: *mut Bucket, rule: &RateRule, packet: &Packet, 
     // SAFETY: as above; see `take` for the order.
     let mine = due
         && unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(reported_ns, last, now).1
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                reported_ns,
+                last,
+                now,
+            )
+            .1
         };
     if mine {
         let decision = Decision { rule: key.rule as u16, verdict: verdict::DROP, mode: rule.mode as u8 };

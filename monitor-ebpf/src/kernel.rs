@@ -58,6 +58,8 @@ pub fn opaque(value: usize) -> usize {
     let mut value = value;
     // SAFETY: a register is copied to itself. An empty text would leave a line without an instruction in the line
     // table, which the kernel refuses.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags))
+    };
     value
 }

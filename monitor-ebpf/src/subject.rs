@@ -1,10 +1,8 @@
 //! Who is at it: the current process, and whether the policy's scope covers it.
 
-use aya_ebpf::{
-    helpers::{
-        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_comm,
-        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_comm,
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
 };
 use monitor_common::{
     count::Stat,
@@ -69,4 +67,3 @@ pub fn actor(pid: u32, process: &Process) -> Actor {
         comm: bpf_get_current_comm().unwrap_or([0; 16]),
     }
 }
-

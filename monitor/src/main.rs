@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use monitor::{commands, kernel::canary};
+use monitor::{commands, config::Report, kernel::canary};
 use tracing_subscriber::EnvFilter;
 
 /// Watches who runs what, who talks to which database and how fast clients talk, and enforces one policy in the kernel.
@@ -56,7 +56,12 @@ fn main() -> ExitCode {
         Command::Canary => Ok(ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("monitor: {error:#}");
+        match error.downcast_ref::<Report>() {
+            Some(report) => {
+                eprint!("{}", report.render(std::io::IsTerminal::is_terminal(&std::io::stderr())))
+            }
+            None => eprintln!("monitor: {error:#}"),
+        }
         ExitCode::FAILURE
     })
 }

@@ -107,7 +107,13 @@ impl KernelCounters {
                     let count: u64 = cpus.iter().map(|cpu| cpu.connections[column]).sum();
                     if count > 0 {
                         let workload = self.names.workloads().get(workload).cloned();
-                        found.push(Connections { database: Arc::clone(name), workload, verdict, mode, count });
+                        found.push(Connections {
+                            database: Arc::clone(name),
+                            workload,
+                            verdict,
+                            mode,
+                            count,
+                        });
                     }
                 }
             }
@@ -121,7 +127,9 @@ impl KernelCounters {
         let mut found = Vec::new();
         for (rule, (name, mode)) in self.names.rules(RuleKind::RateLimit).iter().enumerate() {
             for outcome in ALL {
-                let Ok(cpus) = self.packets.get(&(rule as u32 * OUTCOMES + outcome as u32), 0) else { continue };
+                let Ok(cpus) = self.packets.get(&(rule as u32 * OUTCOMES + outcome as u32), 0) else {
+                    continue;
+                };
                 found.push(Packets {
                     rule: Arc::clone(name),
                     outcome,

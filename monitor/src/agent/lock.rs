@@ -34,7 +34,9 @@ impl Lock {
                 path.display()
             );
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).context("can't write the lock file")?;
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .context("can't write the lock file")?;
         Ok(Self { _file: file })
     }
 }

@@ -129,10 +129,15 @@ fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
             found.into_iter().collect()
         }
         Interfaces::Named(names) => {
-            for name in names {
-                if interfaces::index(&name.value).is_none() {
-                    bail!("{}: there is no interface {:?}; `ip link` lists those there are", name.place, name.value);
-                }
+            let missing = names.iter().filter(|name| interfaces::index(&name.value).is_none());
+            let error = |name: &config::Spanned<String>| {
+                let message = format!("there is no interface {:?} on this host", name.value);
+                let error = config.diagnostic(config::Severity::Error, &name.place, message);
+                error.help("`ip link` lists those there are; `interfaces = \"auto\"` takes those with a default route")
+            };
+            let errors: Vec<_> = missing.map(error).collect();
+            if !errors.is_empty() {
+                return Err(config::Report::new(errors).into());
             }
             names.iter().map(|name| name.value.clone()).collect()
         }
@@ -142,8 +147,11 @@ fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
 
 /// Loads and attaches everything but the packet program.
 fn start(config: &Config, ground: &Ground, metrics: &Metrics) -> Result<Engine> {
-    let scope = Scope::open(&config.agent.cgroup.value)
-        .with_context(|| format!("{}: [agent] cgroup", config.agent.cgroup.place))?;
+    let scope = Scope::open(&config.agent.cgroup.value).map_err(|error| {
+        let error =
+            config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
+        config::Report::new(vec![error])
+    })?;
     let deny = config.execs.iter().any(|rule| rule.action == config::Action::Deny);
     let mut capabilities = Vec::new();
     if deny {
@@ -186,7 +194,11 @@ fn start(config: &Config, ground: &Ground, metrics: &Metrics) -> Result<Engine> 
 }
 
 /// Loads the programs that this policy needs; the packet program, if it is one of them.
-fn needed(kernel: &mut Kernel, rate_limits: &[config::RateLimit], exec_lsm: bool) -> Result<Option<&'static Probe>> {
+fn needed(
+    kernel: &mut Kernel,
+    rate_limits: &[config::RateLimit],
+    exec_lsm: bool,
+) -> Result<Option<&'static Probe>> {
     let mut packets = None;
     for probe in PROBES {
         let wanted = match probe.needed {
@@ -211,7 +223,11 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
         let outcome = canary::exec()?;
         let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
         let live = outcome == expected;
-        metrics.counters().canary(if exec_lsm { "exec_lsm" } else { "exec_signal" }, live, jiff::Timestamp::now());
+        metrics.counters().canary(
+            if exec_lsm { "exec_lsm" } else { "exec_signal" },
+            live,
+            jiff::Timestamp::now(),
+        );
         if !exec_lsm {
             proven.push(trial::kill(outcome));
         }
@@ -221,7 +237,9 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
     proven.push(trial::connect(refused));
     let enforced = |rule: &config::Database| rule.mode == config::Mode::Enforce;
     if !refused && config.databases.iter().any(enforced) {
-        bail!("the kernel doesn't carry out refusals of connects: a connect that must be refused was not; no rule would hold");
+        bail!(
+            "the kernel doesn't carry out refusals of connects: a connect that must be refused was not; no rule would hold"
+        );
     }
     Ok(proven)
 }

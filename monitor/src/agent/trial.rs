@@ -36,7 +36,12 @@ pub fn programs(ground: &Ground) -> Result<Vec<Loaded>> {
 
 /// Whether execs can be refused: an LSM program must load, attach, and refuse the agent's own canary.
 pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
-    let fallback = |reason, detail: String| Capability { feature: feature::EXEC_DENY, state: "fallback", reason, detail };
+    let fallback = |reason, detail: String| Capability {
+        feature: feature::EXEC_DENY,
+        state: "fallback",
+        reason,
+        detail,
+    };
     const INSTEAD: &str = "denied execs are killed before their first instruction instead of being refused";
     let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING)?;
     for probe in PROBES.iter().filter(|probe| matches!(probe.attach, Attach::Lsm(_))) {
@@ -79,8 +84,12 @@ pub fn kill(outcome: Outcome) -> Capability {
             "this is a real-time kernel: a program may run a while before the signal arrives; rules that kill or deny \
              execs need `degrade = \"observe\"` here, or a kernel with BPF LSM",
         ),
-        Outcome::Killed | Outcome::Refused => ("enforced", "", "killed before the first instruction, by a signal at exec"),
-        Outcome::Ran => ("missing", "not_killed", "a program that should have been killed ran; please report it"),
+        Outcome::Killed | Outcome::Refused => {
+            ("enforced", "", "killed before the first instruction, by a signal at exec")
+        }
+        Outcome::Ran => {
+            ("missing", "not_killed", "a program that should have been killed ran; please report it")
+        }
     };
     Capability { feature: feature::EXEC_KILL, state, reason, detail: detail.to_owned() }
 }

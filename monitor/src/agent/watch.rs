@@ -71,7 +71,8 @@ impl Watcher {
         for _ in 0..PASSES {
             let missing: Vec<u32> =
                 processes::pids().into_iter().filter(|pid| self.processes.get(pid, 0).is_err()).collect();
-            let found: Vec<Found> = missing.into_iter().filter_map(|pid| processes::read(&self.tree, pid)).collect();
+            let found: Vec<Found> =
+                missing.into_iter().filter_map(|pid| processes::read(&self.tree, pid)).collect();
             unknown = 0;
             let mut entered = 0;
             for process in found {
@@ -146,7 +147,9 @@ impl Watcher {
     fn look(&mut self, counters: &KernelCounters, counted: &mut Option<Instant>) {
         match self.files.update(self.policy.files(&self.tree)) {
             Ok(0) => {}
-            Ok(changed) => tracing::info!(changed, "files behind policy paths changed and were identified again"),
+            Ok(changed) => {
+                tracing::info!(changed, "files behind policy paths changed and were identified again")
+            }
             Err(error) => tracing::error!("{error:#}"),
         }
         if counted.is_none_or(|at| at.elapsed() >= GAUGES_EVERY) {
@@ -162,7 +165,9 @@ impl Watcher {
     fn sources(&self) -> Vec<u64> {
         let mut by_rule: HashMap<u32, u64> = HashMap::new();
         self.buckets.keys().flatten().for_each(|key| *by_rule.entry(key.rule).or_default() += 1);
-        (0..self.policy.rate_rules.len() as u32).map(|rule| by_rule.get(&rule).copied().unwrap_or(0)).collect()
+        (0..self.policy.rate_rules.len() as u32)
+            .map(|rule| by_rule.get(&rule).copied().unwrap_or(0))
+            .collect()
     }
 }
 

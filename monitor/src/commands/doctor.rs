@@ -64,7 +64,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if args.json { json(&diagnosis, &mut out)? } else { diagnosis.print(&mut out) }
     }
     match io::stdout().lock().write_all(out.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error).context("can't write the answer"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("can't write the answer")
+        }
         _ => Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
 }
@@ -103,14 +105,18 @@ fn packets(ground: &Ground) -> Result<Capability> {
     let refused = program.and_then(|program| program.reason);
     let (state, reason) = if refused.is_some() { ("missing", "xdp_refused") } else { ("available", "") };
     let detail = refused.unwrap_or_else(|| {
-        "XDP: in the driver where it can, else behind it; shown by monitor_attach_info when attached".to_owned()
+        "XDP: in the driver where it can, else behind it; shown by monitor_attach_info when attached"
+            .to_owned()
     });
     Ok(Capability { feature: feature::PACKET_DROP, state, reason, detail })
 }
 
 fn uses(capabilities: &[Capability]) -> Vec<Use> {
-    let state = |feature| capabilities.iter().find(|row| row.feature == feature).map_or("missing", |row| row.state);
-    let or_nothing = |feature, uses| if state(feature) == "missing" { "nothing: only `degrade = \"observe\"`" } else { uses };
+    let state =
+        |feature| capabilities.iter().find(|row| row.feature == feature).map_or("missing", |row| row.state);
+    let or_nothing = |feature, uses| {
+        if state(feature) == "missing" { "nothing: only `degrade = \"observe\"`" } else { uses }
+    };
     let kill = or_nothing(feature::EXEC_KILL, "a signal at exec, before the first instruction");
     let deny = if state(feature::EXEC_DENY) == "enforced" { "BPF LSM: refused with EPERM" } else { kill };
     vec![
@@ -119,7 +125,10 @@ fn uses(capabilities: &[Capability]) -> Vec<Use> {
         Use {
             rule: "database",
             action: "deny",
-            uses: or_nothing(feature::CONNECT_DENY, "cgroup connect and sendmsg programs: refused with EPERM"),
+            uses: or_nothing(
+                feature::CONNECT_DENY,
+                "cgroup connect and sendmsg programs: refused with EPERM",
+            ),
         },
         Use { rule: "rate_limit", action: "drop", uses: or_nothing(feature::PACKET_DROP, "XDP") },
     ]
@@ -129,7 +138,12 @@ impl Diagnosis {
     fn print(&self, out: &mut String) {
         use std::fmt::Write as _;
         let modules = self.security_modules.as_deref().unwrap_or("not known (securityfs is not mounted)");
-        let _ = writeln!(out, "kernel            {}{}", self.kernel, if self.realtime { " (real-time)" } else { "" });
+        let _ = writeln!(
+            out,
+            "kernel            {}{}",
+            self.kernel,
+            if self.realtime { " (real-time)" } else { "" }
+        );
         let _ = writeln!(out, "security modules  {modules}");
         let _ = writeln!(out, "default route     {}\n", self.default_route_interfaces.join(", "));
         for row in &self.capabilities {
@@ -144,7 +158,11 @@ impl Diagnosis {
 
 fn table(programs: &[Loaded], out: &mut String) {
     use std::fmt::Write as _;
-    let _ = writeln!(out, "{:<12} {:<17} {:>12} {:>9} {:>11} {:>8}", "program", "type", "instructions", "verified", "jited bytes", "ms");
+    let _ = writeln!(
+        out,
+        "{:<12} {:<17} {:>12} {:>9} {:>11} {:>8}",
+        "program", "type", "instructions", "verified", "jited bytes", "ms"
+    );
     for row in programs {
         let number = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let _ = writeln!(

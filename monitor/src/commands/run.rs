@@ -23,13 +23,7 @@ pub struct Args {
 /// # Errors
 /// What keeps it from starting, or made it stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (config, warnings) = match config::Config::load(args.config.as_deref()) {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            eprint!("{report}");
-            return Ok(ExitCode::FAILURE);
-        }
-    };
+    let (config, warnings) = config::Config::load(args.config.as_deref())?;
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.place(), warning.message());
     }

@@ -37,8 +37,9 @@ pub const MAX_INTERFACES: usize = 64;
 pub const MAX_INTERFACE_BYTES: usize = 15;
 /// Highest rate of packets or connections, per second.
 pub const MAX_EVENTS_PER_SECOND: u64 = 100_000_000;
-/// Highest rate of bytes, per second.
-pub const MAX_BYTES_PER_SECOND: u64 = 100_000_000_000;
+/// Highest rate of bytes, per second: above it, the rounding to ticks of the limiter would pass 1 %
+/// ([`monitor_common::limit::TICKS_PER_NS`]).
+pub const MAX_BYTES_PER_SECOND: u64 = 1_000_000_000;
 /// Longest time in which a burst may refill, in nanoseconds (30 days). Keeps the limiter's arithmetic in 64
 /// bits.
 pub const MAX_REFILL_NS: u64 = 30 * 24 * 3600 * 1_000_000_000;

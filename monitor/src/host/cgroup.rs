@@ -41,10 +41,16 @@ impl Scope {
         let relative = Path::new(path).strip_prefix("/").unwrap_or(Path::new(path));
         let full = mount.join(relative);
         let meta = fs::metadata(&full).with_context(|| {
-            format!("there is no cgroup {path} in the cgroup v2 tree ({}): [agent] cgroup must name one", full.display())
+            format!(
+                "there is no cgroup {path} in the cgroup v2 tree ({}): [agent] cgroup must name one",
+                full.display()
+            )
         })?;
         if !meta.is_dir() {
-            bail!("{} is not a cgroup: [agent] cgroup must name a directory of the cgroup v2 tree", full.display());
+            bail!(
+                "{} is not a cgroup: [agent] cgroup must name a directory of the cgroup v2 tree",
+                full.display()
+            );
         }
         // On 64-bit kernels since 5.5 the inode number of a cgroup's directory is its id.
         Ok(Self { root, id: meta.ino(), level: relative.components().count() as u32 })

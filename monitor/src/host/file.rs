@@ -57,8 +57,13 @@ impl Tree {
     /// Follows a path. Symbolic links are followed inside the tree.
     pub fn resolve(&self, path: &Path) -> rustix::io::Result<Resolved> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
+        let file = rustix::fs::openat2(
+            &self.root,
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )?;
         let (exe, is_dir) = self.identify(file.as_fd())?;
         let path = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
         Ok(Resolved { exe, path: OsStr::from_bytes(path.as_bytes()).into(), is_dir })
@@ -95,7 +100,8 @@ impl Tree {
             let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
             let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let point =
-                rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+                rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+                    .ok()?;
             let (exe, _) = self.identify(point.as_fd()).ok()?;
             (exe.dev == line.dev).then(|| (exe, line.point.clone()))
         };
@@ -105,8 +111,8 @@ impl Tree {
 
 /// Device of the file system that `memfd_create` files live on, in kernel form.
 pub fn memfd_dev() -> Result<u32> {
-    let file = rustix::fs::memfd_create("monitor", MemfdFlags::CLOEXEC).context("can't make a memory file")?;
+    let file =
+        rustix::fs::memfd_create("monitor", MemfdFlags::CLOEXEC).context("can't make a memory file")?;
     let dev = rustix::fs::fstat(&file).context("can't examine a memory file")?.st_dev;
     Ok(kernel_dev(rustix::fs::major(dev), rustix::fs::minor(dev)))
 }
-

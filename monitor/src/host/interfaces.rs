@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 /// The interfaces with a default route, IPv4 or IPv6, in the agent's network namespace.
 pub fn with_default_route() -> Result<BTreeSet<String>> {
     let v4 = procfs::net::route().context("can't read the routing table")?;
-    let default = |route: &procfs::net::RouteEntry| route.destination.is_unspecified() && route.mask.is_unspecified();
+    let default =
+        |route: &procfs::net::RouteEntry| route.destination.is_unspecified() && route.mask.is_unspecified();
     let mut names: BTreeSet<String> = v4.into_iter().filter(default).map(|route| route.iface).collect();
     // Absent where IPv6 is switched off.
     let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
@@ -42,7 +43,9 @@ mod tests {
     #[test]
     fn a_default_route_is_told_from_the_unreachable_one() {
         let zeros = "0".repeat(32);
-        let line = |interface| format!("{zeros} 00 {zeros} 00 {zeros} 00000400 00000001 00000000 00000003 {interface}");
+        let line = |interface| {
+            format!("{zeros} 00 {zeros} 00 {zeros} 00000400 00000001 00000000 00000003 {interface}")
+        };
         assert_eq!(default_v6(&line("eth0")).as_deref(), Some("eth0"));
         assert_eq!(default_v6(&line("lo")), None);
         assert_eq!(default_v6(&line("eth0").replacen("00 ", "40 ", 1)), None);

@@ -61,14 +61,17 @@ impl Mounts {
     /// The mounts that give files their place: of each file system, those that show a part of it that no other mount
     /// shows as well. A bind mount of a directory is not one; the file systems below `/` are.
     pub fn places(&self) -> impl Iterator<Item = &MountLine> {
-        self.lines.iter().enumerate().filter(|(index, line)| {
-            !self.lines.iter().enumerate().any(|(other_index, other)| {
-                other.dev == line.dev
-                    && line.root.starts_with(&other.root)
-                    && (other.root != line.root || other_index < *index)
+        self.lines
+            .iter()
+            .enumerate()
+            .filter(|(index, line)| {
+                !self.lines.iter().enumerate().any(|(other_index, other)| {
+                    other.dev == line.dev
+                        && line.root.starts_with(&other.root)
+                        && (other.root != line.root || other_index < *index)
+                })
             })
-        })
-        .map(|(_, line)| line)
+            .map(|(_, line)| line)
     }
 }
 

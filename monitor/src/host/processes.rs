@@ -87,7 +87,6 @@ pub fn split(bytes: &[u8]) -> Vec<Text> {
     bytes.split(|byte| *byte == 0).map(Text::new).collect()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +103,10 @@ mod tests {
         let tree = Tree::open().unwrap();
         let pid = std::process::id();
         let found = read(&tree, pid).unwrap();
-        assert_eq!(found.process.exe.ino, std::os::unix::fs::MetadataExt::ino(&fs::metadata("/proc/self/exe").unwrap()));
+        assert_eq!(
+            found.process.exe.ino,
+            std::os::unix::fs::MetadataExt::ino(&fs::metadata("/proc/self/exe").unwrap())
+        );
         assert!(pids().contains(&pid));
         assert_eq!(start_ns(pid), Some(found.process.start_ns));
     }

@@ -69,7 +69,8 @@ pub struct Sizes {
 impl Kernel {
     /// Creates the maps and hands over the globals; loads no program yet.
     pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes) -> Result<Self> {
-        let types = KernelTypes::from_sys_fs().context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
+        let types = KernelTypes::from_sys_fs()
+            .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
         let ports = monitor_common::policy::ports::PORT_INDICES;
         let databases = (sizes.databases.max(1) * (limits::WORKLOADS + 1)) as u32;
@@ -142,14 +143,19 @@ impl Kernel {
         };
         match program.attach(interface, XdpMode::Skb) {
             Ok(_) => {
-                tracing::info!(interface, "the driver has no native XDP ({native:#}); packets are judged behind it");
+                tracing::info!(
+                    interface,
+                    "the driver has no native XDP ({native:#}); packets are judged behind it"
+                );
                 Ok("generic")
             }
             Err(error) if is_busy(&error) || is_busy(&native) => bail!(
                 "interface {interface}: another XDP program holds it (`ip link show {interface}` names it), and `monitor` \
                  replaces none; take it off, or take the interface out of [agent] interfaces"
             ),
-            Err(error) => Err(anyhow!(error).context(format!("interface {interface}: can't attach the packet program"))),
+            Err(error) => {
+                Err(anyhow!(error).context(format!("interface {interface}: can't attach the packet program")))
+            }
         }
     }
 
@@ -161,7 +167,8 @@ impl Kernel {
         self.fill::<Membership>("CLASSES", &policy.classes)?;
         self.fill::<Membership>("GLOB_ENDS", &policy.globs.ends)?;
         let mut globs = self.array::<monitor_common::glob::Automaton>("GLOBS")?;
-        globs.set(0, &*policy.globs.automaton, 0).context("can't write the automaton of the globs")?;
+        let automaton: &monitor_common::glob::Automaton = &policy.globs.automaton;
+        globs.set(0, automaton, 0).context("can't write the automaton of the globs")?;
         for (map, ports) in [("DATABASE_PORTS", &policy.database_ports), ("RATE_PORTS", &policy.rate_ports)] {
             let mut array = self.array::<RuleSet>(map)?;
             for (index, rules) in ports {

@@ -37,7 +37,9 @@ pub mod feature {
 /// Says which is missing and how to get it.
 pub fn require_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("`monitor` loads programs into the kernel and needs root; start it with sudo, or as a system service");
+        bail!(
+            "`monitor` loads programs into the kernel and needs root; start it with sudo, or as a system service"
+        );
     }
     // The kernel's own number for the first namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
     const HOST: &str = "pid:[4026531836]";

@@ -42,7 +42,10 @@ fn what(event: &Event, names: &Names) -> String {
             format!("{subject} started {}{kind}", program.path)
         }
         Detail::Connect { remote, .. } => {
-            format!("{subject}, not a client of this database, asked for {} port {}", remote.addr, remote.port)
+            format!(
+                "{subject}, not a client of this database, asked for {} port {}",
+                remote.addr, remote.port
+            )
         }
         Detail::Limit { source, over } => {
             format!("{} is over its rate at port {} ({over} packets so far)", source.addr, source.port)

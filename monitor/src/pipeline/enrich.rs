@@ -73,7 +73,10 @@ impl Enricher {
             }
             Record::Connect(record, _) => {
                 let datagram = record.header.flags & connect::flags::DATAGRAM != 0;
-                (Some(self.who(&record.actor, Kind::Connect)), Detail::Connect { remote: record.remote, datagram })
+                (
+                    Some(self.who(&record.actor, Kind::Connect)),
+                    Detail::Connect { remote: record.remote, datagram },
+                )
             }
             Record::Bind(record, _) => {
                 (Some(self.who(&record.actor, Kind::Bind)), Detail::Bind { local: record.local })
@@ -112,7 +115,9 @@ impl Enricher {
     fn learn(&mut self, pid: u32, start_ns: u64, program: &Arc<Program>) {
         // Exits whose records were lost leave entries behind: the kernel's table has the same bound.
         if self.programs.len() >= limits::PROCESSES as usize {
-            self.programs.retain(|pid, (start, _)| processes::start_ns(*pid).is_some_and(|now| same_start(now, *start)));
+            self.programs.retain(|pid, (start, _)| {
+                processes::start_ns(*pid).is_some_and(|now| same_start(now, *start))
+            });
         }
         self.programs.insert(pid, (start_ns, Arc::clone(program)));
     }

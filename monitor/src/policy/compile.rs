@@ -5,12 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use monitor_common::{
     addr::Addr,
     identity::{ExeId, FileEntry, FileKey},
     limit::{Limit, RateRule},
-    limits,
     packet::{TCP, UDP},
     policy::{Action, Membership, Mode, Rule, RuleSet, WorkloadSet, ports::port_index},
     settings::class,
@@ -18,9 +17,7 @@ use monitor_common::{
 
 use super::globs::{self, Globs};
 use crate::{
-    config::{
-        self, Class, Config, Pattern, Place, Protocol,
-    },
+    config::{self, Class, Config, Pattern, Protocol, Report, Severity},
     host::file::Tree,
 };
 
@@ -63,15 +60,17 @@ struct Patterns {
     classes: [Membership; class::COUNT as usize],
 }
 
-
 impl Compiled {
     /// Compiles a configuration for a host.
     ///
     /// # Errors
     /// Names the rule and its place where the kernel can't carry it out or a bound is passed.
     pub fn new(config: &Config, tree: &Tree, cannot: &Unenforceable) -> Result<Self> {
-        let mut patterns =
-            Patterns { paths: Vec::new(), globs: Vec::new(), classes: [Membership::NONE; class::COUNT as usize] };
+        let mut patterns = Patterns {
+            paths: Vec::new(),
+            globs: Vec::new(),
+            classes: [Membership::NONE; class::COUNT as usize],
+        };
         let mut degraded = Vec::new();
         for (index, workload) in config.workloads.iter().enumerate() {
             let mut member = Membership::NONE;
@@ -83,16 +82,13 @@ impl Compiled {
             let mut member = Membership::NONE;
             member.exec_rules.insert(index);
             rule.deny.iter().for_each(|pattern| patterns.add(tree, &pattern.value, member));
-            exec_rules.push(exec_rule(rule, cannot, &mut degraded)?);
+            exec_rules.push(exec_rule(config, rule, cannot, &mut degraded)?);
         }
         let database_rules = config.databases.iter().map(database_rule).collect();
-        let database_ports =
-            by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..], &rule.name[..], &rule.place)), limits::RULES)?;
-        let rate_rules = config.rate_limits.iter().map(rate_rule).collect::<Result<_>>()?;
-        let rate_ports = by_port(
-            config.rate_limits.iter().map(|rule| (rule.protocol, &rule.ports[..], &rule.name[..], &rule.place)),
-            limits::LIMITS_PER_PORT,
-        )?;
+        let database_ports = by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..])));
+        let rate_rules =
+            config.rate_limits.iter().map(|rule| rate_rule(config, rule)).collect::<Result<_, Report>>()?;
+        let rate_ports = by_port(config.rate_limits.iter().map(|rule| (rule.protocol, &rule.ports[..])));
         Ok(Self {
             exec_rules,
             database_rules,
@@ -102,7 +98,13 @@ impl Compiled {
             globs: globs::compile(&patterns.globs)?,
             classes: patterns.classes,
             protected: config.agent.protect.prefixes.iter().map(protected).collect(),
-            protected_ports: config.agent.protect.ports.iter().flat_map(|(protocol, port)| indices(*protocol, *port)).collect(),
+            protected_ports: config
+                .agent
+                .protect
+                .ports
+                .iter()
+                .flat_map(|(protocol, port)| indices(*protocol, *port))
+                .collect(),
             degraded,
             paths: patterns.paths,
         })
@@ -122,7 +124,12 @@ impl Compiled {
 
     /// The workloads that a process belongs to which runs a file and was not seen to start.
     #[must_use]
-    pub fn workloads(&self, files: &HashMap<FileKey, FileEntry>, exe: &ExeId, path: Option<&[u8]>) -> WorkloadSet {
+    pub fn workloads(
+        &self,
+        files: &HashMap<FileKey, FileEntry>,
+        exe: &ExeId,
+        path: Option<&[u8]>,
+    ) -> WorkloadSet {
         let mut member = path.map_or(Membership::NONE, |path| self.globs.matches(path));
         if let Some(entry) = files.get(&exe.key()).filter(|entry| entry.exe.same(exe)) {
             member.add(&entry.member);
@@ -155,7 +162,10 @@ impl Patterns {
     fn glob(&mut self, tree: &Tree, glob: &str, member: Membership) {
         let wild = glob.find(['*', '?', '[', '{']).unwrap_or(glob.len());
         let (directory, rest) = glob.split_at(glob[..wild].rfind('/').unwrap_or(0));
-        let real = tree.resolve(Path::new(directory)).ok().and_then(|found| found.path.into_os_string().into_string().ok());
+        let real = tree
+            .resolve(Path::new(directory))
+            .ok()
+            .and_then(|found| found.path.into_os_string().into_string().ok());
         // A name with wildcard characters in it would be read as a glob; then the path is taken as it is written.
         let real = real.filter(|real| real != "/" && !real.contains(['*', '?', '[', '{', '\\']));
         self.globs.push((format!("{}{rest}", real.as_deref().unwrap_or(directory)), member));
@@ -171,17 +181,21 @@ fn set(workloads: &[usize]) -> WorkloadSet {
     set
 }
 
-fn exec_rule(rule: &config::Exec, cannot: &Unenforceable, degraded: &mut Vec<(String, &'static str)>) -> Result<Rule> {
+fn exec_rule(
+    config: &Config,
+    rule: &config::Exec,
+    cannot: &Unenforceable,
+    degraded: &mut Vec<(String, &'static str)>,
+) -> Result<Rule, Report> {
     let action = rule.action.into();
     let mut mode = rule.mode.into();
     if let (Some(reason), Mode::Enforce, true) = (cannot.exec, mode, action != Action::Alert) {
         if !rule.degrade {
-            bail!(
-                "{}: rule \"{}\" can't be enforced on this kernel: {reason}; write `degrade = \"observe\"` in the rule \
-                 to have it report only",
-                rule.place,
-                rule.name
-            );
+            let message = format!("rule \"{}\" can't be enforced on this kernel: {reason}", rule.name);
+            let error = config.diagnostic(Severity::Error, &rule.place, message);
+            return Err(Report::new(vec![
+                error.help("write `degrade = \"observe\"` in the rule to have it report only"),
+            ]));
         }
         degraded.push((rule.name.clone(), reason));
         mode = Mode::Observe;
@@ -196,12 +210,15 @@ fn database_rule(rule: &config::Database) -> Rule {
     Rule::new(set(&rule.clients), Action::Allow, rule.action.into(), rule.mode.into())
 }
 
-fn rate_rule(rule: &config::RateLimit) -> Result<RateRule> {
-    let limit = |limit: Option<config::Limit>| match limit {
-        None => Ok(Limit::NONE),
-        Some(limit) => Limit::new(limit.rate.count, limit.rate.per_ns, limit.burst).with_context(|| {
-            format!("{}: rate limit \"{}\": the burst takes too long to come back", rule.place, rule.name)
-        }),
+fn rate_rule(config: &Config, rule: &config::RateLimit) -> Result<RateRule, Report> {
+    let limit = |limit: Option<config::Limit>| {
+        let Some(config::Limit { rate, burst }) = limit else { return Ok(Limit::NONE) };
+        Limit::new(rate.count, rate.per_ns, burst).ok_or_else(|| {
+            let message = format!("rate limit \"{}\": the burst takes too long to come back", rule.name);
+            Report::new(vec![
+                config.diagnostic(Severity::Error, &rule.place, message).help("write a smaller burst"),
+            ])
+        })
     };
     Ok(RateRule {
         packets: limit(rule.packets)?,
@@ -212,23 +229,18 @@ fn rate_rule(rule: &config::RateLimit) -> Result<RateRule> {
     })
 }
 
-type Ports<'a> = (Protocol, &'a [std::ops::RangeInclusive<u16>], &'a str, &'a Place);
+type Ports<'a> = (Protocol, &'a [std::ops::RangeInclusive<u16>]);
 
-/// Rules by port, at most `most` for one.
-fn by_port<'a>(rules: impl Iterator<Item = Ports<'a>>, most: usize) -> Result<BTreeMap<u32, RuleSet>> {
+/// Rules by port.
+fn by_port<'a>(rules: impl Iterator<Item = Ports<'a>>) -> BTreeMap<u32, RuleSet> {
     let mut table: BTreeMap<u32, RuleSet> = BTreeMap::new();
-    for (rule, (protocol, ranges, name, place)) in rules.enumerate() {
+    for (rule, (protocol, ranges)) in rules.enumerate() {
         for port in ranges.iter().cloned().flatten() {
-            for index in indices(protocol, port) {
-                let set = table.entry(index).or_insert(RuleSet::EMPTY);
-                set.insert(rule);
-                if set.bits.iter().map(|bits| bits.count_ones() as usize).sum::<usize>() > most {
-                    bail!("{place}: rule \"{name}\" is one too many for port {port}: at most {most} may speak of one");
-                }
-            }
+            indices(protocol, port)
+                .for_each(|index| table.entry(index).or_insert(RuleSet::EMPTY).insert(rule));
         }
     }
-    Ok(table)
+    table
 }
 
 fn indices(protocol: Protocol, port: u16) -> impl Iterator<Item = u32> {

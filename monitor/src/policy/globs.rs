@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use monitor_common::{
-    glob::{Automaton, DEAD, STATES, START, TRANSITIONS},
+    glob::{Automaton, DEAD, START, STATES, TRANSITIONS},
     policy::Membership,
 };
 use regex_automata::{
@@ -37,7 +37,8 @@ impl Globs {
 
 /// Compiles globs, each with what it stands for.
 pub fn compile(globs: &[(String, Membership)]) -> Result<Globs> {
-    let mut automaton = <Automaton as zerocopy::FromZeros>::new_box_zeroed().map_err(|_| anyhow!("out of memory"))?;
+    let mut automaton =
+        <Automaton as zerocopy::FromZeros>::new_box_zeroed().map_err(|_| anyhow!("out of memory"))?;
     if globs.is_empty() {
         return Ok(Globs { automaton, ends: Vec::new() });
     }
@@ -110,7 +111,11 @@ fn class(text: &str, out: &mut String) -> usize {
     let negated = inside.starts_with('!');
     let from = usize::from(negated);
     // A `]` that comes first is meant literally.
-    let close = inside[from..].char_indices().skip(1).find(|(_, c)| *c == ']').map_or(inside.len(), |(at, _)| from + at);
+    let close = inside[from..]
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| *c == ']')
+        .map_or(inside.len(), |(at, _)| from + at);
     out.push_str(if negated { "[^/" } else { "[" });
     let members = inside.as_bytes().get(from..close).unwrap_or_default();
     for (index, byte) in members.iter().enumerate() {
@@ -129,7 +134,8 @@ fn literal(byte: u8, out: &mut String) {
 /// Numbers the states that can be reached, as the kernel's table does: 0 is dead, 1 the start.
 fn number(dfa: &dense::DFA<Vec<u32>>) -> Result<Vec<Option<StateID>>> {
     let input = Input::new(b"").anchored(Anchored::Yes);
-    let start = dfa.start_state_forward(&input).map_err(|error| anyhow!("the automaton has no start: {error}"))?;
+    let start =
+        dfa.start_state_forward(&input).map_err(|error| anyhow!("the automaton has no start: {error}"))?;
     let mut states = vec![None, Some(start)];
     let mut seen = HashMap::from([(start, ())]);
     let mut next = usize::from(START);
@@ -173,7 +179,9 @@ fn fill(automaton: &mut Automaton, dfa: &dense::DFA<Vec<u32>>, states: &[Option<
     for byte in 0..=u8::MAX {
         let column: Vec<u16> = states
             .iter()
-            .map(|state| state.map_or(DEAD, |id| index.get(&dfa.next_state(id, byte)).copied().unwrap_or(DEAD)))
+            .map(|state| {
+                state.map_or(DEAD, |id| index.get(&dfa.next_state(id, byte)).copied().unwrap_or(DEAD))
+            })
             .collect();
         let fresh = classes.len();
         let class = *classes.entry(column).or_insert_with_key(|column| {
@@ -246,7 +254,8 @@ mod tests {
 
     #[test]
     fn several_globs_add_up() {
-        let globs = compile(&[("/a/*".to_owned(), one(0)), ("/**".to_owned(), one(1)), ("/b".to_owned(), one(2))]);
+        let globs =
+            compile(&[("/a/*".to_owned(), one(0)), ("/**".to_owned(), one(1)), ("/b".to_owned(), one(2))]);
         let found = globs.unwrap().matches(b"/a/x");
         assert_eq!(found.workloads.bits[0], 0b11);
     }
