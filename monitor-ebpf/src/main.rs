@@ -31,4 +31,4 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 /// Read by the kernel: helpers that are GPL-only want it.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
-pub static LICENSE: [u8; 4] = *b"GPL\0";
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -5,6 +5,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::{debug, warn};
 use monitor_common::{
     count::{Count, Stat},
     event::{Kind, exit::Exit, fork::Fork},
@@ -31,12 +32,12 @@ const SIGKILL: u32 = 9;
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(context: BtfTracePointContext) -> i32 {
     stat(Stat::ExecHookRuns);
-    try_exec(Object::new(context.arg(0)), Object::new(context.arg(2)));
+    try_exec(&context, Object::new(context.arg(0)), Object::new(context.arg(2)));
     0
 }
 
 #[inline(always)]
-fn try_exec(task: Object, bprm: Object) {
+fn try_exec(context: &BtfTracePointContext, task: Object, bprm: Object) {
     let pid: u32 = field!(task, task_tgid);
     let file = follow!(bprm, bprm_file);
     let parent: u32 = field!(follow!(task, task_real_parent), task_tgid);
@@ -51,7 +52,12 @@ fn try_exec(task: Object, bprm: Object) {
     before.ppid = parent;
     let Some(mut buffer) = Buffer::take() else {
         // Without a buffer the path is unknown; the identity isn't.
-        remember(pid, &Process { exe: executable::identity(file), workloads: NOBODY, flags: 0, ..before });
+        warn!(context, "exec of process {}: all scratch buffers are in use", pid);
+        remember(
+            context,
+            pid,
+            &Process { exe: executable::identity(file), workloads: NOBODY, flags: 0, ..before },
+        );
         if in_scope() {
             count(Kind::Exec, Count::Seen);
             count(Kind::Exec, Count::NoScratch);
@@ -60,10 +66,18 @@ fn try_exec(task: Object, bprm: Object) {
     };
     let scratch = buffer.scratch();
     let member = executable::gather(file, scratch);
-    remember(pid, &Process { exe: scratch.record.file, workloads: member.workloads, flags: 0, ..before });
+    remember(
+        context,
+        pid,
+        &Process { exe: scratch.record.file, workloads: member.workloads, flags: 0, ..before },
+    );
     if !in_scope() {
         return;
     }
+    debug!(
+        context,
+        "exec of process {}: inode {}, flags {}", pid, scratch.record.file.ino, scratch.record.header.flags
+    );
     count(Kind::Exec, Count::Seen);
     let decision = stop(policy::decide(&EXEC_RULES, &member.exec_rules, &before.workloads));
     emit::decided(RuleKind::Exec, &decision);
@@ -123,8 +137,9 @@ pub fn submit(buffer: &Buffer) {
 }
 
 #[inline(always)]
-fn remember(pid: u32, process: &Process) {
+fn remember(context: &BtfTracePointContext, pid: u32, process: &Process) {
     if PROCESSES.insert(pid, process, 0).is_err() {
+        warn!(context, "process {} can't be remembered: the table is full", pid);
         stat(Stat::ProcessTableFull);
     }
 }
@@ -133,12 +148,12 @@ fn remember(pid: u32, process: &Process) {
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn fork(context: BtfTracePointContext) -> i32 {
-    try_fork(Object::new(context.arg(0)), Object::new(context.arg(1)));
+    try_fork(&context, Object::new(context.arg(0)), Object::new(context.arg(1)));
     0
 }
 
 #[inline(always)]
-fn try_fork(parent: Object, child: Object) {
+fn try_fork(context: &BtfTracePointContext, parent: Object, child: Object) {
     let child_pid: u32 = field!(child, task_tgid);
     let thread: u32 = field!(child, task_pid);
     if thread != child_pid {
@@ -153,7 +168,7 @@ fn try_fork(parent: Object, child: Object) {
     };
     // A child of a process that isn't known isn't known either: the scan at start must find it.
     if maker.exe.ino != 0 {
-        remember(child_pid, &process);
+        remember(context, child_pid, &process);
     }
     if !in_scope() {
         return;

@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use monitor::{commands, config::Report, kernel::canary};
+use monitor::{
+    commands,
+    config::Report,
+    kernel::{canary, load::KernelLog},
+};
 use tracing_subscriber::EnvFilter;
 
 /// Watches who runs what, who talks to which database and how fast clients talk, and enforces one policy in the kernel.
@@ -37,9 +41,21 @@ enum Command {
     Canary,
 }
 
+impl Command {
+    /// What is logged unless `MONITOR_LOG` says otherwise.
+    fn log_filter(&self) -> &'static str {
+        match self {
+            // The kernel programs log under the name of their crate, which is ours.
+            Self::Run(args) if args.kernel_log == KernelLog::Debug => "info,monitor=debug",
+            _ => "info",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("MONITOR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("MONITOR_LOG").unwrap_or_else(|_| EnvFilter::new(cli.command.log_filter()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,2 +1,116 @@
-//! Builds, runs, tests and documents `monitor`.
-fn main() {}
+//! Builds, runs, tests and documents `monitor`, and installs what that needs.
+
+mod build;
+mod context;
+mod demo;
+mod docs;
+mod lint;
+mod run;
+mod setup;
+mod shell;
+mod stage;
+mod table;
+mod test;
+mod toolchain;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::context::Context;
+
+/// Builds, runs, tests and documents monitor.
+///
+/// Every command first installs what it needs and lacks, and says what and why; tools go into target/tools of this
+/// clone. Nothing but rustup and a C linker (Debian: gcc) has to be there. The kernel side needs root to load.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// Install what is missing, or say what is (`--check`)
+    ///
+    /// Every other command does this by itself for what it needs; `setup` does all of it at once, for a machine that
+    /// will be offline. Done twice, it does nothing. Tools are compiled into target/tools of this clone; outside of it
+    /// go only rustup components and, for `vm`, Debian's emulator package, which needs root.
+    Setup(setup::Args),
+    /// Build the kernel programs and the agent; report sizes and what the verifier says
+    ///
+    /// Fails when a panic can be reached in a kernel program, and names the way to it: the verifier would refuse the
+    /// program without saying where. Then prints a row for each program: its section, its size in bytes and
+    /// instructions, alone and linked with the functions it calls. As root the agent loads each program once and adds
+    /// how many instructions the verifier walked, the size of the machine code, and how long loading took.
+    ///
+    /// The agent is target/release/monitor and carries the programs.
+    Build(build::Args),
+    /// Build, then run the agent on this host in the foreground
+    ///
+    /// Without arguments the agent uses /etc/monitor/monitor.toml if there is one, else built-in
+    /// defaults in observe mode: it prints what it sees and refuses nothing. Ctrl-C ends it and
+    /// leaves nothing behind.
+    ///
+    /// Examples:
+    ///   cargo xtask run
+    ///   cargo xtask run -- --config policy.toml
+    #[command(verbatim_doc_comment)]
+    Run(run::Args),
+    /// Run every test: units, docs, scenarios on this kernel, a guest with another kernel
+    ///
+    /// Without root it runs what needs none, and says at the end what it left out. All stages
+    /// run, also when an earlier one failed; a table at the end says how each ended.
+    ///
+    /// Examples:
+    ///   cargo xtask test
+    ///   cargo xtask test --skip vm
+    ///   cargo xtask test -- rate_limit          only tests with this in their name
+    ///   cargo xtask test --only unit
+    #[command(verbatim_doc_comment)]
+    Test(test::Args),
+    /// Show what the agent does, in namespaces and a cgroup of its own
+    ///
+    /// Starts the agent in enforce mode with a short policy, drives real clients against it, prints what each tried,
+    /// what happened and what the agent said, and cleans up. Touches no interface and no process of the host.
+    Demo(demo::Args),
+    /// Boot other kernels in an emulator and run tests in them
+    Vm(vm::Args),
+    /// Write the generated docs anew, or check that they are current (`--check`)
+    ///
+    /// docs/monitor.schema.json (for editors), docs/metrics.md and docs/cli.md are what the agent prints about itself.
+    Docs(docs::Args),
+    /// Check formatting, lints, docs, lock files and dependencies
+    ///
+    /// For both workspaces: rustfmt, clippy and rustdoc with warnings as errors, current lock files, and for every
+    /// dependency its licence, its source and that its version is pinned.
+    Lint(lint::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("\x1b[1;31merror:\x1b[0m {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &Sub) -> Result<()> {
+    let context = Context::new()?;
+    match command {
+        Sub::Setup(args) => setup::run(args, &context),
+        Sub::Build(args) => build::run(args, &context),
+        Sub::Run(args) => run::run(args, &context),
+        Sub::Test(args) => test::run(args, &context),
+        Sub::Demo(args) => demo::run(args, &context),
+        Sub::Vm(args) => vm::run(args, &context),
+        Sub::Docs(args) => docs::run(args, &context),
+        Sub::Lint(args) => lint::run(args, &context),
+    }
+}

@@ -11,8 +11,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya_log::EbpfLogger;
 use monitor_common::event::Record;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{counters::KernelCounters, lock::Lock, prepare::Ground, trial, watch::Watcher};
 use crate::{
@@ -21,7 +25,7 @@ use crate::{
     http::{self, Health},
     kernel::{
         canary,
-        load::{Kernel, Sizes},
+        load::{Kernel, KernelLog, Sizes},
         object,
         probes::{Attach, Needed, PROBES, Probe},
         support::{self, Capability},
@@ -41,6 +45,8 @@ pub struct Options {
     pub config: Config,
     /// Holds the lock.
     pub run_dir: PathBuf,
+    /// How much the kernel programs log.
+    pub kernel_log: KernelLog,
 }
 
 /// Everything that is in the kernel and watches it.
@@ -74,7 +80,7 @@ pub async fn run(options: Options) -> Result<()> {
     }));
 
     let ground = Ground::look()?;
-    let mut engine = start(config, &ground, &metrics)?;
+    let mut engine = start(config, &ground, &metrics, options.kernel_log)?;
     let attachments = attach_interfaces(&mut engine, &interfaces)?;
     metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
     metrics.update_facts(|facts| facts.attachments = attachments);
@@ -146,7 +152,7 @@ fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
 }
 
 /// Loads and attaches everything but the packet program.
-fn start(config: &Config, ground: &Ground, metrics: &Metrics) -> Result<Engine> {
+fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: KernelLog) -> Result<Engine> {
     let scope = Scope::open(&config.agent.cgroup.value).map_err(|error| {
         let error =
             config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
@@ -165,7 +171,10 @@ fn start(config: &Config, ground: &Ground, metrics: &Metrics) -> Result<Engine> 
 
     let settings = ground.settings(&scope, exec_lsm);
     let sizes = Sizes { databases: config.databases.len(), rate_limits: config.rate_limits.len() };
-    let mut kernel = Kernel::open(&ground.layout, &settings, sizes)?;
+    let mut kernel = Kernel::open(&ground.layout, &settings, sizes, log)?;
+    if log != KernelLog::Off {
+        tokio::spawn(kernel_log(kernel.logger()?));
+    }
     let packets = needed(&mut kernel, &config.rate_limits, exec_lsm)?;
     kernel.apply(&policy)?;
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
@@ -191,6 +200,18 @@ fn start(config: &Config, ground: &Ground, metrics: &Metrics) -> Result<Engine> 
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
     Ok(Engine { kernel, watcher, source, counters, found, names, packets })
+}
+
+/// Passes on what the kernel programs log.
+async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
+    // SAFETY: the logger keeps its descriptor open, and the same, for as long as it lives.
+    let Ok(mut logger) = (unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }) else {
+        return;
+    };
+    while let Ok(mut ready) = logger.readable_mut().await {
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
 }
 
 /// Loads the programs that this policy needs; the packet program, if it is one of them.

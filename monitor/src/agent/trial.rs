@@ -7,7 +7,7 @@ use crate::{
     host::cgroup::Scope,
     kernel::{
         canary::{self, Outcome},
-        load::{Kernel, Loaded, Sizes},
+        load::{Kernel, KernelLog, Loaded, Sizes},
         probes::{Attach, PROBES, Probe},
         support::{self, Capability, feature},
     },
@@ -18,7 +18,7 @@ const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0 };
 
 /// Loads every program once, attaches none; what the verifier said of each.
 pub fn programs(ground: &Ground) -> Result<Vec<Loaded>> {
-    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING)?;
+    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     let load = |probe: &Probe| {
         kernel.load(probe).unwrap_or_else(|error| Loaded {
             program: PROBES.iter().find(|row| row.program == probe.program).map_or("", |row| row.program),
@@ -43,7 +43,7 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
         detail,
     };
     const INSTEAD: &str = "denied execs are killed before their first instruction instead of being refused";
-    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING)?;
+    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     for probe in PROBES.iter().filter(|probe| matches!(probe.attach, Attach::Lsm(_))) {
         let attached = kernel.load(probe).and_then(|_| kernel.attach(probe, scope));
         if let Err(error) = attached {
@@ -65,7 +65,7 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
 
 /// Whether a program can be killed before its first instruction, and whether a connect can be refused.
 pub fn kill_and_connect(ground: &Ground, scope: &Scope) -> Result<Vec<Capability>> {
-    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING)?;
+    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     let wanted = |probe: &&Probe| probe.program == "exec" || matches!(probe.attach, Attach::SockAddr);
     for probe in PROBES.iter().filter(wanted) {
         kernel.load(probe)?;

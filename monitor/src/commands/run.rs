@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use crate::{agent, config};
+use crate::{agent, config, kernel::load::KernelLog};
 
 /// Arguments of `monitor run`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,9 @@ pub struct Args {
     /// Directory for the lock that keeps a second agent away.
     #[arg(long, value_name = "DIR", default_value = "/run/monitor")]
     pub run_dir: PathBuf,
+    /// How much the kernel programs themselves log, to standard error; for those who debug them.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
+    pub kernel_log: KernelLog,
 }
 
 /// Runs the agent until SIGINT or SIGTERM.
@@ -31,6 +34,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("can't start the asynchronous runtime")?;
-    runtime.block_on(agent::run::run(agent::run::Options { config, run_dir: args.run_dir.clone() }))?;
+    let options = agent::run::Options { config, run_dir: args.run_dir.clone(), kernel_log: args.kernel_log };
+    runtime.block_on(agent::run::run(options))?;
     Ok(ExitCode::SUCCESS)
 }

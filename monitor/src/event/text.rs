@@ -2,25 +2,29 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 /// A path, an argument or a name: bytes that an attacker may have chosen.
 ///
 /// Shown (`Display`, JSON) it is valid UTF-8 on one line: control characters, bytes that are not UTF-8, and characters
 /// that change the direction of text are escaped, so it can't forge a line, a field or a terminal sequence. A
 /// backslash is doubled, so that the escapes are unambiguous.
+///
+/// Cloning it, or taking it out of a record that is shared already, copies no bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Text(Vec<u8>);
+pub struct Text(Bytes);
 
 impl Text {
-    /// From raw bytes.
+    /// From raw bytes, which are copied.
     #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Bytes::copy_from_slice(bytes.as_ref()))
     }
 
     /// From a fixed field that is filled up with zero bytes.
     #[must_use]
     pub fn from_padded(bytes: &[u8]) -> Self {
-        Self(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+        Self::new(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
     }
 
     /// The raw bytes.
@@ -33,6 +37,13 @@ impl Text {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl From<Bytes> for Text {
+    /// Shares the bytes.
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use bytes::Bytes;
 use monitor_common::identity::{Process, SCANNED};
 use procfs::process::Process as Proc;
 
@@ -72,19 +73,20 @@ fn same_mounts(pid: u32) -> bool {
 
 /// Arguments as they are now, bounded as those of an exec are.
 fn arguments(pid: u32) -> (Vec<Text>, bool) {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut bytes = Bytes::from(fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
     let cut = bytes.len() > monitor_common::limits::ARGS;
-    (split(&bytes[..bytes.len().min(monitor_common::limits::ARGS)]), cut)
+    bytes.truncate(monitor_common::limits::ARGS);
+    (split(&bytes), cut)
 }
 
-/// Splits arguments that are each ended by a zero byte.
+/// Splits arguments that are each ended by a zero byte; they share the memory.
 #[must_use]
-pub fn split(bytes: &[u8]) -> Vec<Text> {
+pub fn split(bytes: &Bytes) -> Vec<Text> {
     if bytes.is_empty() {
         return Vec::new();
     }
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.split(|byte| *byte == 0).map(Text::new).collect()
+    let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    whole.split(|byte| *byte == 0).map(|argument| bytes.slice_ref(argument).into()).collect()
 }
 
 #[cfg(test)]
@@ -93,9 +95,12 @@ mod tests {
 
     #[test]
     fn arguments_are_split_at_zero_bytes() {
-        assert_eq!(split(b"a\0b c\0\0"), [Text::from("a"), Text::from("b c"), Text::from("")]);
-        assert_eq!(split(b""), Vec::<Text>::new());
-        assert_eq!(split(b"cut off"), [Text::from("cut off")]);
+        assert_eq!(
+            split(&Bytes::from_static(b"a\0b c\0\0")),
+            [Text::from("a"), Text::from("b c"), Text::from("")]
+        );
+        assert_eq!(split(&Bytes::new()), Vec::<Text>::new());
+        assert_eq!(split(&Bytes::from_static(b"cut off")), [Text::from("cut off")]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
     programs::{CgroupAttachMode, Program, ProgramError, XdpMode},
 };
+use aya_log::EbpfLogger;
 use monitor_common::{
     addr::Addr,
     identity::{FileEntry, FileKey, Mount},
@@ -57,6 +58,20 @@ pub struct Loaded {
     pub load_ms: f64,
 }
 
+/// How much the kernel programs log for those who debug them; below the chosen level the verifier leaves the code out.
+/// The discriminants are aya-log's levels.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum KernelLog {
+    /// Nothing.
+    #[default]
+    Off = 0,
+    /// What should not happen.
+    Warn = 2,
+    /// Every exec, too.
+    Debug = 4,
+}
+
 /// How many entries the maps have whose size depends on the policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -68,7 +83,7 @@ pub struct Sizes {
 
 impl Kernel {
     /// Creates the maps and hands over the globals; loads no program yet.
-    pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes) -> Result<Self> {
+    pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes, log: KernelLog) -> Result<Self> {
         let types = KernelTypes::from_sys_fs()
             .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
@@ -78,6 +93,7 @@ impl Kernel {
             .btf(Some(&types))
             .override_global("LAYOUT", layout, true)
             .override_global("SETTINGS", settings, true)
+            .override_global(aya_log::LEVEL, &(log as u8), true)
             .map_max_entries("DATABASE_PORTS", none_if(sizes.databases == 0, ports))
             .map_max_entries("DATABASE_COUNTS", databases)
             .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, ports))
@@ -205,6 +221,11 @@ impl Kernel {
     /// Takes a map out, to be used on its own.
     pub fn take(&mut self, name: &str) -> Result<aya::maps::Map> {
         self.ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
+    }
+
+    /// What the kernel programs log, as a stream of its own.
+    pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
+        EbpfLogger::init(&mut self.ebpf).context("can't read what the kernel programs log")
     }
 
     /// The loaded programs, with the table's row of each.

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use monitor_common::{
     event::{Actor, Kind, Record, connect, exec},
@@ -130,15 +131,12 @@ fn same_start(a: u64, b: u64) -> bool {
 /// The program of an exec, from the bytes behind its record.
 fn program(record: &exec::Exec, tail: &[u8]) -> Program {
     use exec::flags;
-    let mut rest = tail;
-    let mut take = |len: u16| {
-        let (taken, after) = rest.split_at(usize::from(len).min(rest.len()));
-        rest = after;
-        taken
-    };
-    let path = Text::new(take(record.path_len));
+    // One copy off the ring; path, script and arguments share it.
+    let mut rest = Bytes::copy_from_slice(tail);
+    let mut take = |len: u16| rest.split_to(usize::from(len).min(rest.len()));
+    let path = Text::from(take(record.path_len));
     let script = take(record.script_len);
-    let args = processes::split(take(record.args_len));
+    let args = processes::split(&take(record.args_len));
     let noted = record.header.flags;
     let names = [
         (flags::PATH_TRUNCATED, "path_truncated"),
@@ -150,7 +148,7 @@ fn program(record: &exec::Exec, tail: &[u8]) -> Program {
     ];
     Program {
         path,
-        script: (!script.is_empty()).then(|| Text::new(script)),
+        script: (!script.is_empty()).then(|| Text::from(script)),
         args,
         args_truncated: noted & flags::ARGS_TRUNCATED != 0,
         notes: names.iter().filter(|(flag, _)| noted & flag != 0).map(|(_, name)| *name).collect(),

@@ -1,0 +1,192 @@
+//! The agent under test: its configuration, its life, and everything it says.
+
+pub mod http;
+pub mod metrics;
+pub mod notify;
+pub mod records;
+mod setup;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitStatus,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context, Result, ensure};
+
+pub use self::setup::{Mode, Setup};
+use self::{metrics::Metrics, notify::Notify, records::Records};
+use crate::{
+    netns::Netns,
+    place::Place,
+    program::Running,
+    wait::{Deadline, deadline, eventually},
+};
+
+/// Seconds until the agent must be ready, and until it must be gone after a signal.
+const LIFE: f64 = 30.0;
+
+/// One agent at a time: scenarios count what the whole kernel holds and need the machine for their floods.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test has an agent; for scenarios that start none or several themselves.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running agent; dropping it stops it.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    running: Running,
+    notify: Notify,
+    records: Records,
+    metrics: Option<SocketAddr>,
+    netns: Option<&'a Netns>,
+    place: Place,
+    // Last, so that the next agent starts when this one is gone.
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl Agent<'_> {
+    fn wait_until_ready(&mut self, deadline: Deadline) -> Result<SocketAddr> {
+        eventually("the agent's readiness", deadline, || {
+            self.notify.receive()?;
+            ensure!(self.running.runs()? || self.notify.said("READY"), "the agent ended before it was ready");
+            Ok(self.notify.get("READY").map(drop))
+        })?;
+        let address = eventually("the metrics address", deadline, || {
+            self.notify.receive()?;
+            Ok(self.notify.get("X_METRICS").map(str::to_owned))
+        })?;
+        address.parse().with_context(|| format!("X_METRICS={address}"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// The next line it writes to standard output.
+    ///
+    /// # Errors
+    /// When there is none by the deadline.
+    pub fn line(&mut self, deadline: Deadline) -> Result<String> {
+        self.running.line(deadline)
+    }
+
+    /// What it said over the service manager's socket.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn notified(&mut self, key: &str) -> Result<Option<String>> {
+        self.notify.receive()?;
+        Ok(self.notify.get(key).map(str::to_owned))
+    }
+
+    /// Its events and findings.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// The directory that holds its lock.
+    pub fn run_directory(&self) -> PathBuf {
+        self.place.join("run")
+    }
+
+    /// Where it answers.
+    ///
+    /// # Errors
+    /// When it never said so.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.metrics.context("the agent didn't say where its metrics are")
+    }
+
+    /// Asks it for a page: the status and the body of its answer.
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let address = self.address()?;
+        match self.netns {
+            Some(netns) => netns.run(|| http::get(address, path)),
+            None => http::get(address, path),
+        }
+    }
+
+    /// Its metrics as they are now.
+    ///
+    /// # Errors
+    /// When it doesn't answer, or with something else than metrics.
+    pub fn metrics(&self) -> Result<Metrics> {
+        let (status, body) = self.get("/metrics")?;
+        ensure!(status == 200, "/metrics answered {status}: {body}");
+        Metrics::parse(&body)
+    }
+
+    /// Waits until the sum of a metric's series with these labels has this value.
+    ///
+    /// # Errors
+    /// When it hasn't by the deadline, telling the last value.
+    pub fn wait_for_metric(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let mut last = Metrics::default();
+        let what = format!("{name}{labels:?} = {value}");
+        eventually(&what, deadline, || {
+            last = self.metrics()?;
+            Ok((last.sum(name, labels) == value).then_some(()))
+        })
+        .with_context(|| format!("the series are {:#?}", last.series(name)))
+    }
+
+    /// Tells it to end with a signal and waits until it has.
+    ///
+    /// # Errors
+    /// When it has ended before, doesn't end in time, or not with exit code 0.
+    pub fn stop_with(self, signal: libc::c_int) -> Result<Stopped> {
+        let Self { mut running, mut notify, records, place, _turn, .. } = self;
+        let ended_early = running.signal(signal);
+        let ended = running.finish(deadline(LIFE))?;
+        notify.receive()?;
+        let stopped =
+            Stopped { status: ended.status, stderr: ended.stderr, notify, records, _place: place, _turn };
+        ended_early.with_context(|| format!("the agent said:\n{}", stopped.stderr))?;
+        ensure!(stopped.status.code() == Some(0), "{}; the agent said:\n{}", stopped.status, stopped.stderr);
+        Ok(stopped)
+    }
+
+    /// Stops it as a service manager would.
+    ///
+    /// # Errors
+    /// As [`Agent::stop_with`].
+    pub fn stop(self) -> Result<Stopped> {
+        self.stop_with(libc::SIGTERM)
+    }
+}
+
+/// What is left of an agent that was stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it logged.
+    pub stderr: String,
+    /// What it told its service manager.
+    pub notify: Notify,
+    // In the directory below: not to be had without it.
+    records: Records,
+    _place: Place,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl Stopped {
+    /// Its events and findings.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+}

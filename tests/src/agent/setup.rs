@@ -1,0 +1,158 @@
+//! How an agent is configured and started.
+
+use std::{fs, net::SocketAddr, path::Path, sync::MutexGuard};
+
+use anyhow::Result;
+
+use super::{Agent, LIFE, notify::Notify, records::Records, turn};
+use crate::{cgroup::Cgroup, netns::Netns, place::Place, program::Program, wait::deadline};
+
+/// Names of files in the agent's own directory.
+const CONFIG: &str = "monitor.toml";
+const RECORDS: &str = "records.jsonl";
+
+/// Whether the agent only says what it would have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything passes; findings and counters say "would have".
+    Observe,
+    /// The verdicts are carried out.
+    Enforce,
+}
+
+impl Mode {
+    /// Both modes, for scenarios that compare them.
+    pub const BOTH: [Self; 2] = [Self::Observe, Self::Enforce];
+
+    /// As policy, findings and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// How an agent shall be started. Its scope is always a cgroup of the test's own.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    mode: Mode,
+    scope: String,
+    interfaces: Vec<&'a str>,
+    netns: Option<&'a Netns>,
+    home: Option<&'a Cgroup>,
+    listen: String,
+    rules: String,
+}
+
+impl<'a> Setup<'a> {
+    /// An agent with no rules and no interfaces, for the processes in a cgroup.
+    pub fn new(mode: Mode, scope: &Cgroup) -> Self {
+        Self {
+            mode,
+            scope: scope.scope(),
+            interfaces: Vec::new(),
+            netns: None,
+            home: None,
+            listen: "127.0.0.1:0".into(),
+            rules: String::new(),
+        }
+    }
+
+    /// Names the interfaces to watch.
+    pub fn interfaces(mut self, names: &[&'a str]) -> Self {
+        self.interfaces = names.to_vec();
+        self
+    }
+
+    /// Lets the agent live in a network namespace.
+    pub fn within(mut self, netns: &'a Netns) -> Self {
+        self.netns = Some(netns);
+        self
+    }
+
+    /// Lets the agent live in a cgroup.
+    pub fn inside(mut self, home: &'a Cgroup) -> Self {
+        self.home = Some(home);
+        self
+    }
+
+    /// Sets where the metrics are served, instead of at a free port.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address.to_string();
+        self
+    }
+
+    /// Adds rules and workloads, as TOML.
+    pub fn rules(mut self, rules: &str) -> Self {
+        self.rules.push_str(rules);
+        self.rules.push('\n');
+        self
+    }
+
+    /// The configuration file's text.
+    pub fn config(&self, events: &str) -> String {
+        let Self { mode, scope, interfaces, listen, rules, .. } = self;
+        format!(
+            "mode = \"{}\"\n\n\
+             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces:?}\n\n\
+             [metrics]\nlisten = {listen:?}\n\n\
+             [[sink]]\ntype = \"file\"\npath = {events:?}\nformat = \"json\"\nevents = true\n\n\
+             {rules}",
+            mode.name()
+        )
+    }
+
+    /// The agent's command line, its configuration written to `place`; not started.
+    ///
+    /// # Errors
+    /// When there is no agent, or the configuration can't be written.
+    pub fn program(&self, place: &Place, run_directory: &Path) -> Result<Program> {
+        let config = place.join(CONFIG);
+        fs::write(&config, self.config(&place.join(RECORDS).display().to_string()))?;
+        fs::create_dir_all(run_directory)?;
+        let program = Program::monitor()?.arg("run").arg("--config").arg(config);
+        let mut program = program.arg("--run-dir").arg(run_directory);
+        if let Some(netns) = self.netns {
+            program = program.within(netns)?;
+        }
+        if let Some(home) = self.home {
+            program = program.inside(home)?;
+        }
+        Ok(program)
+    }
+
+    /// Starts the agent, when no other test has one, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it doesn't become ready in time; the error bears what the agent wrote.
+    pub fn start(self) -> Result<Agent<'a>> {
+        let turn = turn();
+        self.start_beside(Some(turn))
+    }
+
+    /// Starts the agent although another one may run: the caller has the [`turn`] or passes it.
+    ///
+    /// # Errors
+    /// As [`Setup::start`].
+    pub fn start_beside(self, turn: Option<MutexGuard<'static, ()>>) -> Result<Agent<'a>> {
+        let place = Place::new()?;
+        let records = Records::new(place.join(RECORDS));
+        let notify = Notify::new(place.join("notify"))?;
+        let program = self.program(&place, &place.join("run"))?.env("NOTIFY_SOCKET", notify.path());
+        let running = program.start()?;
+        let mut agent =
+            Agent { running, notify, records, metrics: None, netns: self.netns, place, _turn: turn };
+        match agent.wait_until_ready(deadline(LIFE)) {
+            Ok(address) => agent.metrics = Some(address),
+            Err(error) => {
+                let said = agent.running.kill_and_tell();
+                let config = fs::read_to_string(agent.place.join(CONFIG)).unwrap_or_default();
+                return Err(
+                    error.context(format!("the agent said:\n{said}\nwith this configuration:\n{config}"))
+                );
+            }
+        }
+        Ok(agent)
+    }
+}

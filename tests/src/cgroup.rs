@@ -1,0 +1,109 @@
+//! A cgroup of one's own.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result};
+
+use crate::wait::{deadline, eventually};
+
+/// A new cgroup right below the mount of the version 2 hierarchy. Dropping it kills what is in it and removes
+/// it.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    name: String,
+}
+
+impl Cgroup {
+    /// Makes an empty cgroup.
+    ///
+    /// # Errors
+    /// When no cgroup v2 hierarchy is mounted, or the kernel refuses.
+    pub fn new() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("monitor-test-{}-{number}", std::process::id());
+        let path = mount()?.join(&name);
+        fs::create_dir(&path).with_context(|| format!("creating the cgroup {}", path.display()))?;
+        Ok(Self { path, name })
+    }
+
+    /// The path below the mount, as `[agent] cgroup` wants it.
+    pub fn scope(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// The path in the file system.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Processes in the cgroup.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        let text = fs::read_to_string(self.path.join("cgroup.procs"))?;
+        text.lines().map(|line| line.parse().context("a pid in cgroup.procs")).collect()
+    }
+
+    /// Kills what is in the cgroup and removes it.
+    ///
+    /// # Errors
+    /// When something in it doesn't die, or the kernel refuses to remove it.
+    pub fn remove(self) -> Result<()> {
+        self.clear()
+    }
+
+    fn clear(&self) -> Result<()> {
+        eventually(&format!("the end of cgroup {}", self.name), deadline(10.0), || {
+            match fs::remove_dir(&self.path) {
+                Ok(()) => Ok(Some(())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(())),
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    self.kill()?;
+                    Ok(None)
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn kill(&self) -> Result<()> {
+        // Since 5.14 in one step; before that one by one.
+        if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
+            return Ok(());
+        }
+        for pid in self.processes()? {
+            // SAFETY: sends a signal to a process of this cgroup, which this guard owns.
+            unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            eprintln!("cleaning up: {error:#}");
+        }
+    }
+}
+
+/// Where the version 2 hierarchy is mounted; beside version 1 that isn't /sys/fs/cgroup.
+///
+/// # Errors
+/// When it isn't mounted.
+pub fn mount() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
+    let mut points = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (point, kind) = (words.nth(1)?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(point))
+    });
+    points.next().context("no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup")
+}

@@ -1,0 +1,96 @@
+//! What the kernel holds, to compare before and after.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    maps::loaded_maps,
+    programs::{loaded_links, loaded_programs},
+};
+
+use crate::{
+    cgroup, netns,
+    wait::{Deadline, eventually},
+};
+
+/// BPF programs, maps, links and pins, what is attached to interfaces, and cgroups: one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory(BTreeSet<String>);
+
+impl Inventory {
+    /// Lists everything the kernel holds now.
+    ///
+    /// # Errors
+    /// When it refuses to list something.
+    pub fn take() -> Result<Self> {
+        let mut found = BTreeSet::new();
+        for program in loaded_programs() {
+            // A program may go between its listing and its opening.
+            let Ok(program) = program else { continue };
+            found.insert(format!("program {} {}", program.id(), program.name_as_str().unwrap_or("?")));
+        }
+        for map in loaded_maps() {
+            let Ok(map) = map else { continue };
+            found.insert(format!("map {} {}", map.id(), map.name_as_str().unwrap_or("?")));
+        }
+        for link in loaded_links() {
+            let Ok(link) = link else { continue };
+            found.insert(format!("link {}", link.id()));
+        }
+        found.extend(netns::attachments().context("listing what is attached to interfaces")?);
+        let pins = tree(Path::new("/sys/fs/bpf"))?;
+        found.extend(pins.iter().map(|path| format!("pin {}", path.display())));
+        let groups = tree(&cgroup::mount()?)?;
+        found.extend(
+            groups.iter().filter(|path| path.is_dir()).map(|path| format!("cgroup {}", path.display())),
+        );
+        Ok(Self(found))
+    }
+
+    /// Waits until the kernel holds nothing that it didn't hold at the time of this inventory: it frees some
+    /// things only after a grace period.
+    ///
+    /// # Errors
+    /// When something is left at the deadline, naming it.
+    pub fn wait_until_restored(&self, deadline: Deadline) -> Result<()> {
+        let mut left = BTreeSet::new();
+        let waited = eventually("the end of what the agent made", deadline, || {
+            left = Self::take()?.0.difference(&self.0).cloned().collect();
+            Ok(left.is_empty().then_some(()))
+        });
+        if waited.is_err() {
+            bail!("left behind: {left:#?}");
+        }
+        Ok(())
+    }
+
+    /// What is here and not in an earlier inventory.
+    pub fn since(&self, earlier: &Self) -> Vec<String> {
+        self.0.difference(&earlier.0).cloned().collect()
+    }
+}
+
+/// Every path below a directory; none when there is no such directory.
+fn tree(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("listing {}", directory.display())),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                waiting.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,82 @@
+//! Temporary directories and copies of programs in them.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::needs;
+
+/// A temporary directory that every user may read, removed when dropped.
+#[derive(Debug)]
+pub struct Place {
+    directory: TempDir,
+    path: PathBuf,
+}
+
+impl Place {
+    /// Makes an empty directory.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("monitor-test-").tempdir()?;
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        // The path a kernel would report: no symlink on the way.
+        let path = directory.path().canonicalize()?;
+        Ok(Self { directory, path })
+    }
+
+    /// The directory's path, with no symlink in it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of `name` in the directory.
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a directory in it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn directory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Copies one of the static programs here under another name: another file, another identity.
+    ///
+    /// # Errors
+    /// When there is no such program or the file system refuses.
+    pub fn copy(&self, program: &str, name: &str) -> Result<PathBuf> {
+        self.copy_file(&needs::program(program)?, name)
+    }
+
+    /// Copies a file here under another name, with its permissions.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn copy_file(&self, from: &Path, name: &str) -> Result<PathBuf> {
+        let to = self.join(name);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::copy(from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+        Ok(to)
+    }
+
+    /// Removes the directory now, and says when that fails.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove(self) -> Result<()> {
+        self.directory.close().context("removing the temporary directory")
+    }
+}

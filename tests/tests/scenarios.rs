@@ -1,0 +1,12 @@
+//! Scenarios: they drive real programs against the agent and compare what an oracle outside of it saw.
+//!
+//! Each has a control without an agent or in observe mode, so that a refusal is the agent's doing and nothing
+//! else's. They attach only in network namespaces and decide only for cgroups of their own.
+
+mod database;
+mod events;
+mod exec_rule;
+mod exec_storm;
+mod harness;
+mod lifecycle;
+mod rate_limit;

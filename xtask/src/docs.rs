@@ -1,0 +1,67 @@
+//! `cargo xtask docs`: the docs that the agent writes about itself.
+
+use std::{fs, io::ErrorKind};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    context::Context,
+    setup::{self, Step},
+    shell::{Cmd, step},
+};
+
+/// What `docs` takes.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// Change nothing; fail when a file differs from what the agent would write
+    #[arg(long)]
+    check: bool,
+}
+
+/// Each generated file, and the arguments with which the agent prints it.
+const FILES: [(&str, &[&str]); 3] = [
+    ("docs/monitor.schema.json", &["schema"]),
+    ("docs/metrics.md", &["docs", "metrics"]),
+    ("docs/cli.md", &["docs", "cli"]),
+];
+
+/// Runs the subcommand.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    generate(context, args.check)
+}
+
+/// Writes the files anew, or fails when one isn't current.
+pub fn generate(context: &Context, check: bool) -> Result<()> {
+    setup::ensure_steps(context, &[Step::Toolchain])?;
+    // The docs don't depend on the kernel programs, so the build that is quickest will do.
+    Cmd::cargo(context)?.args(["build", "--package", "monitor"]).run()?;
+    let agent = context.target("debug/monitor");
+    let mut stale = Vec::new();
+    for (name, arguments) in FILES {
+        // Help texts wrap at the width of the terminal; files don't.
+        let text = Cmd::new(context, &agent).args(arguments).hidden_env("COLUMNS", "100").read()?;
+        let path = context.path(name);
+        let current = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            read => Some(read.with_context(|| format!("reading {}", path.display()))?),
+        };
+        if current.as_ref() == Some(&text) {
+            continue;
+        }
+        if check {
+            stale.push(name);
+        } else {
+            let partial = path.with_extension("partial");
+            fs::write(&partial, &text).with_context(|| format!("writing {}", partial.display()))?;
+            fs::rename(&partial, &path).with_context(|| format!("writing {}", path.display()))?;
+            step(&format!("wrote {name}"));
+        }
+    }
+    if !stale.is_empty() {
+        bail!(
+            "{} differ from what the agent says: run `cargo xtask docs` and commit the result",
+            stale.join(", ")
+        );
+    }
+    Ok(())
+}

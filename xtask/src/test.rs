@@ -1,0 +1,107 @@
+//! `cargo xtask test`: every test, in the order in which a failure tells most.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{
+    build::{self, Profile},
+    context::Context,
+    docs,
+    setup::{self, Purpose, Step},
+    shell::Cmd,
+    stage::Stages,
+    vm,
+};
+
+/// What `test` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this stage; may be given several times
+    #[arg(long = "only", value_name = "STAGE")]
+    only: Vec<Stage>,
+    /// Not this stage; may be given several times
+    #[arg(long = "skip", value_name = "STAGE")]
+    skip: Vec<Stage>,
+    /// For the test programs: a part of the names of the tests to run, or options of theirs (`-- --nocapture`).
+    /// With these, stages that aren't test programs (docs, vm) run only when `--only` names them.
+    #[arg(last = true, value_name = "FILTER")]
+    arguments: Vec<OsString>,
+}
+
+/// A stage of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Unit tests of every crate
+    Unit,
+    /// Whether the generated docs are current
+    Docs,
+    /// Scenarios on this machine's kernel; need root
+    Scenarios,
+    /// The kernel programs on another kernel, in a guest
+    Vm,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let mut stages = Stages::new();
+    let wanted = |stage: &Stage| match () {
+        _ if args.skip.contains(stage) => false,
+        _ if !args.only.is_empty() => args.only.contains(stage),
+        _ => args.arguments.is_empty() || matches!(stage, Stage::Unit | Stage::Scenarios),
+    };
+    for stage in Stage::value_variants().iter().filter(|stage| wanted(stage)) {
+        match stage {
+            Stage::Unit => unit(args, context, &mut stages),
+            Stage::Docs => stages.run("docs are current", || docs::generate(context, true)),
+            Stage::Scenarios if !context.is_root() => stages.leave_out(
+                "scenarios",
+                &format!("they load kernel programs, which needs root: run\n  {}", context.how_to_be_root()),
+            ),
+            Stage::Scenarios => stages.run("scenarios", || scenarios(args, context)),
+            Stage::Vm => match setup::out_of_reach(context, Purpose::Vm)? {
+                Some(missing) => stages.leave_out("guest", &format!("only root can install the {missing}")),
+                None => stages.run("guest", || vm::run(&vm::Args::default(), context)),
+            },
+        }
+    }
+    stages.finish()
+}
+
+/// `cargo test` that goes on after a test program failed; the caller's arguments follow.
+fn cargo_test(args: &Args, context: &Context, selection: &[&str], own: &[&str]) -> Result<()> {
+    setup::ensure_steps(context, &[Step::Toolchain])?;
+    let cargo = Cmd::cargo(context)?.args(["test", "--no-fail-fast"]).args(selection);
+    cargo.arg("--").args(own).args(&args.arguments).run()
+}
+
+fn unit(args: &Args, context: &Context, stages: &mut Stages) {
+    // As the kernel programs see it: without the feature that the agent turns on.
+    stages.run("units: monitor-common, kernel side", || {
+        cargo_test(args, context, &["--package", "monitor-common"], &[])
+    });
+    stages.run("units: monitor-common, agent side", || {
+        cargo_test(args, context, &["--package", "monitor-common", "--features", "user"], &[])
+    });
+    stages.run("units: agent and tools", || {
+        cargo_test(args, context, &["--workspace", "--exclude", "monitor-common", "--exclude", "tests"], &[])
+    });
+}
+
+fn scenarios(args: &Args, context: &Context) -> Result<()> {
+    setup::ensure(context, Purpose::Test)?;
+    let agent = build::agent(context, Profile::Release)?;
+    let probes = build::probes(context)?;
+    let cargo = Cmd::cargo(context)?.args([
+        "test",
+        "--no-fail-fast",
+        "--package",
+        "tests",
+        "--features",
+        "scenarios",
+    ]);
+    // One at a time: scenarios count events and packets, and the machine may have few cores.
+    let cargo = cargo.args(["--lib", "--test", "scenarios", "--", "--test-threads=1"]).args(&args.arguments);
+    cargo.env("MONITOR_BIN", agent).env("MONITOR_PROBE_DIR", probes).run()
+}

@@ -1,0 +1,122 @@
+//! The ladder: every kernel that tests are run on.
+
+/// One kernel of Debian's. Adding a kernel is adding a row to [`LADDER`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel {
+    /// What `--kernel` calls it, and its directory below `target/vm`.
+    pub name: &'static str,
+    /// The suite that has its packages; which of the two archives follows from this name.
+    pub suite: &'static str,
+    /// Names of the packages to unpack; `*` stands for what changes with each release, of which the newest is taken.
+    pub packages: &'static [&'static str],
+    /// Modules to load beside [`MODULES`].
+    pub modules: &'static [&'static str],
+}
+
+/// What every guest loads, with what these depend on; one that is built into a kernel is left out.
+pub const MODULES: &[&str] = &[
+    "veth",
+    // Link kinds and packet hooks that scenarios set up.
+    "dummy",
+    "8021q",
+    "sch_ingress",
+    "cls_bpf",
+];
+
+/// What `--kernel` stands for when it isn't given.
+pub const DEFAULT: &str = "6.1";
+
+/// The kernels, oldest first. The cloud flavour has the same features as the generic one at a third of the size.
+pub const LADDER: &[Kernel] = &[
+    Kernel {
+        name: "5.10",
+        suite: "bullseye-security",
+        packages: &["linux-image-5.10.*-cloud-amd64"],
+        modules: &[],
+    },
+    Kernel {
+        name: "6.1",
+        suite: "bookworm-security",
+        packages: &["linux-image-6.1.*-cloud-amd64"],
+        modules: &[],
+    },
+    Kernel {
+        name: "6.12",
+        suite: "trixie-security",
+        packages: &["linux-image-6.12.*-cloud-amd64"],
+        modules: &[],
+    },
+    Kernel {
+        name: "6.12-rt",
+        suite: "trixie-security",
+        packages: &["linux-image-6.12.*-rt-amd64"],
+        modules: &[],
+    },
+    Kernel {
+        name: "6.18",
+        suite: "trixie-backports",
+        packages: &["linux-image-6.18.*-cloud-amd64"],
+        modules: &[],
+    },
+    // From 7.0 on the kernel and its modules are in packages of their own.
+    Kernel {
+        name: "7.3",
+        suite: "trixie-backports",
+        packages: &["linux-binary-7.3.*-cloud-amd64", "linux-modules-7.3.*-cloud-amd64"],
+        modules: &[],
+    },
+];
+
+impl Kernel {
+    /// Finds a row by its name.
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        LADDER.iter().find(|kernel| kernel.name == name)
+    }
+}
+
+/// The newest of the packages whose names match a pattern with one `*`, by the numbers in their names.
+pub fn newest<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+    let changing = |name: &'a str| name.strip_prefix(before)?.strip_suffix(after);
+    names.filter(|name| changing(name).is_some()).max_by_key(|name| changing(name).map(numbers))
+}
+
+/// The numbers in a release, in order: `0-56` comes after `0-9`.
+fn numbers(release: &str) -> Vec<u64> {
+    release.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn newest_is_by_number_and_without_variants() {
+        let names = [
+            "linux-image-6.1.0-9-cloud-amd64",
+            "linux-image-6.1.0-56-cloud-amd64",
+            "linux-image-6.1.0-57-cloud-amd64-unsigned",
+            "linux-image-6.12.90+deb13-cloud-amd64",
+            "linux-image-6.12.115+deb13-cloud-amd64",
+            "linux-image-6.12.115+deb13.1-cloud-amd64",
+        ];
+        let found = |pattern| newest(pattern, names.into_iter());
+        assert_eq!(found("linux-image-6.1.*-cloud-amd64"), Some(names[1]));
+        assert_eq!(found("linux-image-6.12.*-cloud-amd64"), Some(names[5]));
+        assert_eq!(found("linux-image-5.10.*-cloud-amd64"), None);
+    }
+
+    #[test]
+    fn ladder_is_sound() {
+        let names: HashSet<_> = LADDER.iter().map(|kernel| kernel.name).collect();
+        assert_eq!(names.len(), LADDER.len(), "names are unique");
+        assert!(Kernel::by_name(DEFAULT).is_some());
+        for kernel in LADDER {
+            for pattern in kernel.packages {
+                assert_eq!(pattern.matches('*').count(), 1, "{pattern}");
+            }
+        }
+    }
+}
