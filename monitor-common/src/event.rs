@@ -1,6 +1,6 @@
 //! The table of events: what the kernel programs report, one row per kind.
 //!
-//! To add one: its file below `event/`, one row in [`events!`](self), its hook, one row in the agent's table of
+//! To add one: its file below `event/`, one row in `events!`, its hook, one row in the agent's table of
 //! programs, one scenario.
 
 use crate::{identity::ExeId, policy::WorkloadSet};

@@ -5,7 +5,7 @@
 //!   function in this crate, so the same code can be property-tested on the host and asked by commands of the agent.
 //! - No allocation, no I/O, no panics on any path the kernel programs use: a reachable panic makes the object
 //!   unloadable.
-//! - What crosses the border is integers and byte arrays in `repr(C)` without padding ([`wire!`]). A number that one
+//! - What crosses the border is integers and byte arrays in `repr(C)` without padding (`wire!`). A number that one
 //!   side doesn't know is a value, never undefined behaviour.
 //! - There is one table of events ([`event::Kind`]), one of kernel fields ([`layout`]), one of counters ([`count`]).
 

@@ -112,11 +112,11 @@ fn judge(arrival: &mut Arrival) -> u32 {
         let Some(index) = rules.take_first() else { break };
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(&raw mut arrival.rules, rules) };
-        if let Some(rule) = RATE_RULES.get(index) {
-            if charge(index, rule, &arrival.packet, arrival.bytes, now) == Outcome::Drop {
-                // SAFETY: as above.
-                unsafe { core::ptr::write_volatile(drops, 1) };
-            }
+        if let Some(rule) = RATE_RULES.get(index)
+            && charge(index, rule, &arrival.packet, arrival.bytes, now) == Outcome::Drop
+        {
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(drops, 1) };
         }
         charged += 1;
     }
@@ -128,10 +128,10 @@ fn judge(arrival: &mut Arrival) -> u32 {
 fn charge(index: u32, rule: &RateRule, packet: &Packet, bytes: u64, now: u64) -> Outcome {
     let key = BucketKey { source: packet.source.source(), rule: index, zero: 0 };
     let mut outcome = Outcome::Pass;
-    if let Some(bucket) = bucket(&key) {
-        if !within(bucket, rule, packet, bytes, now) {
-            outcome = over(&key, bucket, rule, packet, now);
-        }
+    if let Some(bucket) = bucket(&key)
+        && !within(bucket, rule, packet, bytes, now)
+    {
+        outcome = over(&key, bucket, rule, packet, now);
     }
     if let Some(counter) = PACKETS.get_ptr_mut(index * OUTCOMES + outcome as u32) {
         // SAFETY: a live map value.

@@ -1,7 +1,11 @@
 //! Exec rules: what may be run, and by whom. A file that a program creates with its first system call, and how
 //! its process ended, are the oracle.
 
-use std::{os::unix::process::ExitStatusExt, path::PathBuf};
+use std::{
+    fs, io,
+    os::unix::{fs::symlink, process::ExitStatusExt},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -55,7 +59,7 @@ impl Scene {
     }
 
     fn made(&self) -> bool {
-        std::fs::remove_file(self.place.join("work/made")).is_ok()
+        fs::remove_file(self.place.join("work/made")).is_ok()
     }
 }
 
@@ -197,5 +201,30 @@ fn an_alert_lets_the_program_run() -> Result<()> {
     let labels = [("rule", "rule"), ("verdict", "alert"), ("mode", "enforce")];
     agent.wait_for_metric("monitor_findings_total", &labels, 20.0, deadline(20.0))?;
     agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_denied_program_stays_denied_under_another_name() -> Result<()> {
+    type Rename = fn(&Path, &Path) -> io::Result<()>;
+    let ways: [(&str, Rename); 3] = [
+        ("linked", |from, to| fs::hard_link(from, to)),
+        ("symlinked", |from, to| symlink(from, to)),
+        ("renamed", |from, to| fs::rename(from, to)),
+    ];
+    for (what, rename) in ways {
+        let scene = Scene::new()?;
+        let (first, other) = (scene.place.copy("first", "first")?, scene.place.join("other name"));
+        let deny = [first.to_str().context("a path")?];
+        let agent = scene.agent(Mode::Enforce, &deny, "action = \"kill\"")?;
+        assert_eq!(scene.spawn(&scene.service, &first, 5)?, killed(5), "before");
+        rename(&first, &other)?;
+        // Longer than the agent takes to look at its files again.
+        let watched = deadline(3.0);
+        while !watched.left().is_zero() {
+            assert_eq!(scene.spawn(&scene.service, &other, 5)?, killed(5), "{what}");
+        }
+        agent.stop()?;
+    }
     Ok(())
 }

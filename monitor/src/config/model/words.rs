@@ -31,7 +31,7 @@ pub enum Action {
     Alert,
     /// Refuses it before it happens.
     Deny,
-    /// Stops the program before its first instruction. Only in [`Exec`].
+    /// Stops the program before its first instruction. Only in `[[exec]]`.
     Kill,
 }
 
@@ -55,7 +55,7 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
-    /// Both. Never in [`Protect::ports`].
+    /// Both. Never among protected ports.
     Any,
 }
 
