@@ -97,11 +97,13 @@ impl Drop for Buffer {
 #[inline(always)]
 pub fn identity(file: Object) -> ExeId {
     let inode = follow!(file, file_inode);
+    // From 6.13 the kernel keeps a mark of its own above the nanoseconds (I_CTIME_QUERIED, include/linux/fs.h).
+    let ctime_ns: u32 = field!(inode, inode_ctime_ns);
     ExeId {
         ino: field!(inode, inode_ino),
         size: field!(inode, inode_size),
         ctime_s: field!(inode, inode_ctime_s),
-        ctime_ns: field!(inode, inode_ctime_ns),
+        ctime_ns: ctime_ns & 0x3fff_ffff,
         dev: field!(follow!(inode, inode_sb), sb_dev),
     }
 }

@@ -200,7 +200,7 @@ fn without_type_information_it_says_so() -> Result<()> {
 }
 
 #[test]
-fn check_and_doctor_need_no_root_and_change_nothing() -> Result<()> {
+fn check_needs_no_root_and_doctor_changes_nothing() -> Result<()> {
     let _turn = agent::turn();
     let place = Place::new()?;
     let monitor = place.copy_file(&tests::needs::monitor()?, "monitor")?;

@@ -15,13 +15,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
-use monitor_common::limit::{Bucket, BucketKey};
+use monitor_common::{
+    identity::{FileEntry, FileKey},
+    limit::{Bucket, BucketKey},
+    policy::Membership,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::counters::KernelCounters;
 use crate::{
     host::{
-        file::Tree,
+        file::{Handle, Tree},
         mounts::Mounts,
         processes::{self, Found},
     },
@@ -38,6 +42,8 @@ const GAUGES_EVERY: Duration = Duration::from_secs(10);
 pub struct Watcher {
     tree: Tree,
     policy: Compiled,
+    /// By path of the policy, the file that it led to last.
+    handles: Vec<Option<Handle>>,
     files: Files,
     places: Places,
     processes: Processes,
@@ -53,11 +59,33 @@ impl Watcher {
             processes: kernel.take("PROCESSES")?.try_into()?,
             buckets: kernel.take("BUCKETS")?.try_into()?,
             tree,
+            handles: vec![None; policy.paths().len()],
             policy,
         };
-        watcher.files.update(watcher.policy.files(&watcher.tree))?;
+        let files = watcher.named_files();
+        watcher.files.update(files)?;
         watcher.update_places();
         Ok(watcher)
+    }
+
+    /// The files that the policy names by path, as they are now. When a path leads nowhere any more, its file is still
+    /// the one it led to last, wherever that was moved; until it is gone, or the path leads to another.
+    fn named_files(&mut self) -> HashMap<FileKey, FileEntry> {
+        let mut files: HashMap<FileKey, FileEntry> = HashMap::new();
+        for ((path, member), handle) in self.policy.paths().iter().zip(&mut self.handles) {
+            let exe = match self.tree.resolve(path) {
+                Ok(found) => {
+                    *handle = found.handle;
+                    Some(found.exe)
+                }
+                Err(_) => handle.as_ref().and_then(|handle| self.tree.again(handle)),
+            };
+            if let Some(exe) = exe {
+                let entry = files.entry(exe.key()).or_insert(FileEntry { exe, member: Membership::NONE });
+                entry.member.add(member);
+            }
+        }
+        files
     }
 
     /// Enters processes that are not in the kernel's table; those that were found, and how many are still unknown.
@@ -145,7 +173,8 @@ impl Watcher {
     }
 
     fn look(&mut self, counters: &KernelCounters, counted: &mut Option<Instant>) {
-        match self.files.update(self.policy.files(&self.tree)) {
+        let files = self.named_files();
+        match self.files.update(files) {
             Ok(0) => {}
             Ok(changed) => {
                 tracing::info!(changed, "files behind policy paths changed and were identified again")

@@ -1,5 +1,7 @@
 //! Files as the kernel identifies them.
 
+mod handle;
+
 use std::{
     ffi::OsStr,
     os::{
@@ -13,6 +15,8 @@ use anyhow::{Context as _, Result};
 use monitor_common::identity::{ExeId, kernel_dev};
 use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
+pub use handle::Handle;
+
 use super::mounts::Mounts;
 
 /// The host's tree of files: that of process 1, which may be another than ours when a service manager gave us one.
@@ -22,7 +26,7 @@ pub struct Tree {
 }
 
 /// What a path leads to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Resolved {
     /// The file.
     pub exe: ExeId,
@@ -30,6 +34,8 @@ pub struct Resolved {
     pub path: PathBuf,
     /// Whether it is a directory.
     pub is_dir: bool,
+    /// To find it again by, where its file system can.
+    pub handle: Option<Handle>,
 }
 
 impl Tree {
@@ -66,7 +72,19 @@ impl Tree {
         )?;
         let (exe, is_dir) = self.identify(file.as_fd())?;
         let path = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
-        Ok(Resolved { exe, path: OsStr::from_bytes(path.as_bytes()).into(), is_dir })
+        let handle = Handle::of(file.as_fd());
+        Ok(Resolved { exe, path: OsStr::from_bytes(path.as_bytes()).into(), is_dir, handle })
+    }
+
+    /// A file whose name has gone, as it is now; none if it has no name at all any more.
+    #[must_use]
+    pub fn again(&self, handle: &Handle) -> Option<ExeId> {
+        let point = self.mounts.point(handle.mount_id())?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let on = rustix::fs::openat2(&self.root, point, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+        let file = handle.open(on.as_fd())?;
+        let named = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink > 0);
+        named.then(|| self.identify(file.as_fd()).ok())?.map(|(exe, _)| exe)
     }
 
     /// Identity of the executable of a process, with the path the kernel gives for it as we see it.

@@ -58,6 +58,12 @@ impl Mounts {
         self.by_id.get(&mount_id).copied()
     }
 
+    /// Where a mount is.
+    #[must_use]
+    pub fn point(&self, mount_id: u64) -> Option<&Path> {
+        self.lines.iter().find(|line| line.id == mount_id).map(|line| line.point.as_path())
+    }
+
     /// The mounts that give files their place: of each file system, those that show a part of it that no other mount
     /// shows as well. A bind mount of a directory is not one; the file systems below `/` are.
     pub fn places(&self) -> impl Iterator<Item = &MountLine> {

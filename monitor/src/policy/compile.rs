@@ -110,16 +110,10 @@ impl Compiled {
         })
     }
 
-    /// The files that the policy names by path, as they are now. A path that leads nowhere has none.
+    /// The paths by which the policy names files, each with what the file stands for.
     #[must_use]
-    pub fn files(&self, tree: &Tree) -> HashMap<FileKey, FileEntry> {
-        let mut files: HashMap<FileKey, FileEntry> = HashMap::new();
-        for (path, member) in &self.paths {
-            let Ok(found) = tree.resolve(path) else { continue };
-            let none = FileEntry { exe: found.exe, member: Membership::NONE };
-            files.entry(found.exe.key()).or_insert(none).member.add(member);
-        }
-        files
+    pub fn paths(&self) -> &[(PathBuf, Membership)] {
+        &self.paths
     }
 
     /// The workloads that a process belongs to which runs a file and was not seen to start.

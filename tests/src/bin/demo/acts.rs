@@ -130,10 +130,8 @@ fn flood(world: &World, agent: &Agent<'_>, table: &Table) -> Result<()> {
     });
     let dropped =
         agent.metrics()?.sum("monitor_packets_total", &[("rule", "web per client"), ("verdict", "drop")]);
-    let said = format!(
-        "{}; packets_total{{verdict=\"drop\"}} {dropped}",
-        said.as_ref().map_or("nothing".into(), line)
-    );
+    let said =
+        format!("{}; {dropped} packets counted as dropped", said.as_ref().map_or("nothing".into(), line));
     table.row(Tone::Stopped, [&what, &ending, &said]);
     Ok(())
 }
