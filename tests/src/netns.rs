@@ -41,6 +41,7 @@ impl Netns {
         });
         let file = file.join().map_err(|_| anyhow!("the thread making a namespace panicked"))??;
         let netns = Self { file };
+        netns.run(without_address_detection)?;
         netns.up("lo")?;
         Ok(netns)
     }
@@ -143,6 +144,20 @@ pub fn attachments() -> Result<Vec<String>> {
 }
 
 /// Talks to the kernel about the network namespace of the calling thread.
+/// Switches off duplicate address detection, during which a new interface's own address can't be used for a second:
+/// nobody else is on these links. A kernel without IPv6 has nothing to switch off.
+fn without_address_detection() -> Result<()> {
+    for conf in ["all", "default"] {
+        match std::fs::write(format!("/proc/sys/net/ipv6/conf/{conf}/accept_dad"), "0") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).context("switching off duplicate address detection");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn with_netlink<T>(body: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {

@@ -48,7 +48,10 @@ fn what(event: &Event, names: &Names) -> String {
             )
         }
         Detail::Limit { source, over } => {
-            format!("{} is over its rate at port {} (packets over it so far: {over})", source.addr, source.port)
+            format!(
+                "{} is over its rate at port {} (packets over it so far: {over})",
+                source.addr, source.port
+            )
         }
         Detail::Fork { .. } | Detail::Exit { .. } | Detail::Bind { .. } | Detail::Listen { .. } => subject,
     }

@@ -24,6 +24,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// How much longer than its test binaries may run a guest may be silent: its own limit must strike first.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// From when on the time that a test took is shown.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// How much of the console is shown after a crash, in lines.
 const EXCERPT: usize = 40;
 
@@ -95,13 +98,20 @@ impl Machine {
     /// Feeds lines to the report until the guest is off; whether it fell silent instead.
     fn listen(&self, lines: &Receiver<String>, report: &mut Report, show: impl Fn(&str)) -> bool {
         let started = Instant::now();
+        let mut last = started;
         loop {
             let limit =
                 if report.up { self.timeout + GRACE } else { BOOT_LIMIT.saturating_sub(started.elapsed()) };
             match lines.recv_timeout(limit) {
                 Ok(line) => {
                     let was_up = report.up;
-                    report.take(&line).into_iter().for_each(&show);
+                    match report.take(&line) {
+                        Some(line) if is_slow(line, last) => {
+                            show(&format!("{line} ({:.1} s)", last.elapsed().as_secs_f32()));
+                        }
+                        line => line.into_iter().for_each(&show),
+                    }
+                    last = Instant::now();
                     if report.up && !was_up {
                         step(&format!(
                             "kernel {}: up after {:.1} s",
@@ -151,6 +161,12 @@ impl Drop for Guard {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// Whether a line ends a test that took long enough to be told. Tests run one after the other, so a test took the
+/// time since the line before.
+fn is_slow(line: &str, last: Instant) -> bool {
+    line.starts_with("test ") && last.elapsed() >= SLOW
 }
 
 /// Reads lines on a thread, so that waiting for one can have a limit.
