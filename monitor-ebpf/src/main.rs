@@ -17,6 +17,7 @@ mod ingress;
 mod kernel;
 mod lsm;
 mod maps;
+mod path;
 mod policy;
 mod process;
 mod socket;

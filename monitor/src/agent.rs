@@ -4,5 +4,6 @@ pub mod counters;
 pub mod lock;
 pub mod prepare;
 pub mod run;
+mod start;
 pub mod trial;
 pub mod watch;

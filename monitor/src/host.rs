@@ -5,3 +5,4 @@ pub mod file;
 pub mod interfaces;
 pub mod mounts;
 pub mod processes;
+pub mod ssh;

@@ -7,3 +7,4 @@ pub mod load;
 pub mod object;
 pub mod probes;
 pub mod support;
+pub mod tables;

@@ -10,29 +10,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
-use aya_log::EbpfLogger;
+use anyhow::{Context as _, Result};
 use monitor_common::event::Record;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::{counters::KernelCounters, lock::Lock, prepare::Ground, trial, watch::Watcher};
+use super::{counters::KernelCounters, lock::Lock, prepare::Ground, start};
 use crate::{
-    config::{self, Config, Interfaces, Sink},
-    host::{cgroup::Scope, interfaces, processes::Found},
+    config::{Config, Sink},
     http::{self, Health},
-    kernel::{
-        canary,
-        load::{Kernel, KernelLog, Sizes},
-        object,
-        probes::{Attach, Needed, PROBES, Probe},
-        support::{self, Capability},
-    },
-    metrics::{self, Build, Counters, Facts, Metrics},
+    kernel::{load::KernelLog, object, support},
+    metrics::{Counters, Facts, Metrics},
     pipeline::{detect, enrich::Enricher, source::Source},
-    policy::{Compiled, Names, Unenforceable},
+    policy::Names,
     sink::{Sinks, Spec},
 };
 
@@ -49,18 +38,6 @@ pub struct Options {
     pub kernel_log: KernelLog,
 }
 
-/// Everything that is in the kernel and watches it.
-struct Engine {
-    kernel: Kernel,
-    watcher: Watcher,
-    source: Source,
-    counters: Arc<KernelCounters>,
-    found: Vec<Found>,
-    names: Names,
-    /// The packet program, if it is needed.
-    packets: Option<&'static Probe>,
-}
-
 /// Runs the agent until it is told to stop.
 pub async fn run(options: Options) -> Result<()> {
     support::require_root()?;
@@ -68,7 +45,7 @@ pub async fn run(options: Options) -> Result<()> {
     let _lock = Lock::take(&options.run_dir)?;
     let config = &options.config;
     let listener = http::bind(config.metrics.listen)?;
-    let interfaces = wanted_interfaces(config)?;
+    let interfaces = start::wanted_interfaces(config)?;
     let counters = Arc::new(Counters::default());
     let metrics = Arc::new(Metrics::new(Arc::clone(&counters), Facts::default()));
     let health = Arc::new(Health::default());
@@ -80,8 +57,8 @@ pub async fn run(options: Options) -> Result<()> {
     }));
 
     let ground = Ground::look()?;
-    let mut engine = start(config, &ground, &metrics, options.kernel_log)?;
-    let attachments = attach_interfaces(&mut engine, &interfaces)?;
+    let mut engine = start::start(config, &ground, &metrics, options.kernel_log)?;
+    let attachments = start::attach_interfaces(&mut engine, &interfaces)?;
     metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
     metrics.update_facts(|facts| facts.attachments = attachments);
 
@@ -118,189 +95,6 @@ async fn serve(
     if let Err(error) = http::serve(listener, http::State { metrics, health }, shutdown).await {
         tracing::error!("the metrics endpoint failed: {error:#}");
     }
-}
-
-/// The interfaces that rate limits are held on; none without a rate limit.
-fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
-    let named = match &config.agent.interfaces {
-        Interfaces::Auto if config.rate_limits.is_empty() => Vec::new(),
-        Interfaces::Auto => {
-            let found = interfaces::with_default_route()?;
-            if found.is_empty() {
-                bail!(
-                    "no interface has a default route, so [agent] interfaces = \"auto\" finds none to hold the rate limits \
-                     on; name them: interfaces = [\"eth0\"]"
-                );
-            }
-            found.into_iter().collect()
-        }
-        Interfaces::Named(names) => {
-            let missing = names.iter().filter(|name| interfaces::index(&name.value).is_none());
-            let error = |name: &config::Spanned<String>| {
-                let message = format!("there is no interface {:?} on this host", name.value);
-                let error = config.diagnostic(config::Severity::Error, &name.place, message);
-                error.help("`ip link` lists those there are; `interfaces = \"auto\"` takes those with a default route")
-            };
-            let errors: Vec<_> = missing.map(error).collect();
-            if !errors.is_empty() {
-                return Err(config::Report::new(errors).into());
-            }
-            names.iter().map(|name| name.value.clone()).collect()
-        }
-    };
-    Ok(if config.rate_limits.is_empty() { Vec::new() } else { named })
-}
-
-/// Loads and attaches everything but the packet program.
-fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: KernelLog) -> Result<Engine> {
-    let scope = Scope::open(&config.agent.cgroup.value).map_err(|error| {
-        let error =
-            config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
-        config::Report::new(vec![error])
-    })?;
-    let deny = config.execs.iter().any(|rule| rule.action == config::Action::Deny);
-    let mut capabilities = Vec::new();
-    if deny {
-        capabilities.push(trial::exec_deny(ground, &scope)?);
-    }
-    let exec_lsm = capabilities.iter().any(|capability| capability.state == "enforced");
-    let late = "it runs in real time, so a program may run before the signal that kills it arrives";
-    let cannot = Unenforceable { exec: (support::is_realtime() && !exec_lsm).then_some(late) };
-    let policy = Compiled::new(config, &ground.tree, &cannot)?;
-    let names = Names::new(config);
-
-    let settings = ground.settings(&scope, exec_lsm);
-    let sizes = Sizes { databases: config.databases.len(), rate_limits: config.rate_limits.len() };
-    let mut kernel = Kernel::open(&ground.layout, &settings, sizes, log)?;
-    if log != KernelLog::Off {
-        tokio::spawn(kernel_log(kernel.logger()?));
-    }
-    let packets = needed(&mut kernel, &config.rate_limits, exec_lsm)?;
-    kernel.apply(&policy)?;
-    let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
-    let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone())?);
-    let tree = crate::host::file::Tree::open()?;
-    let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
-
-    // First what keeps the table of processes, then those that are older, then what asks the table.
-    let keeps = |probe: &&Probe| matches!(probe.program, "fork" | "exec" | "exit");
-    for probe in PROBES.iter().filter(keeps) {
-        kernel.attach(probe, &scope)?;
-    }
-    let (found, unknown) = watcher.scan();
-    counters.gauges.processes_unknown.store(unknown, Relaxed);
-    let attached = |probe: &&Probe| match probe.needed {
-        Needed::Always => !keeps(probe),
-        Needed::ExecDeny => exec_lsm,
-        Needed::RateLimit => false,
-    };
-    for probe in PROBES.iter().filter(attached) {
-        kernel.attach(probe, &scope)?;
-    }
-    capabilities.extend(prove(config, exec_lsm, metrics)?);
-    tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { kernel, watcher, source, counters, found, names, packets })
-}
-
-/// Passes on what the kernel programs log.
-async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
-    // SAFETY: the logger keeps its descriptor open, and the same, for as long as it lives.
-    let Ok(mut logger) = (unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }) else {
-        return;
-    };
-    while let Ok(mut ready) = logger.readable_mut().await {
-        ready.get_inner_mut().flush();
-        ready.clear_ready();
-    }
-}
-
-/// Loads the programs that this policy needs; the packet program, if it is one of them.
-fn needed(
-    kernel: &mut Kernel,
-    rate_limits: &[config::RateLimit],
-    exec_lsm: bool,
-) -> Result<Option<&'static Probe>> {
-    let mut packets = None;
-    for probe in PROBES {
-        let wanted = match probe.needed {
-            Needed::Always => true,
-            Needed::ExecDeny => exec_lsm,
-            Needed::RateLimit => !rate_limits.is_empty(),
-        };
-        if wanted {
-            kernel.load(probe)?;
-            if probe.attach == Attach::Xdp {
-                packets = Some(probe);
-            }
-        }
-    }
-    Ok(packets)
-}
-
-/// Sees for itself that what is attached acts.
-fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capability>> {
-    let mut proven = Vec::new();
-    if !config.execs.is_empty() {
-        let outcome = canary::exec()?;
-        let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
-        let live = outcome == expected;
-        metrics.counters().canary(
-            if exec_lsm { "exec_lsm" } else { "exec_signal" },
-            live,
-            jiff::Timestamp::now(),
-        );
-        if !exec_lsm {
-            proven.push(trial::kill(outcome));
-        }
-    }
-    let refused = canary::connect();
-    metrics.counters().canary("connect", refused, jiff::Timestamp::now());
-    proven.push(trial::connect(refused));
-    let enforced = |rule: &config::Database| rule.mode == config::Mode::Enforce;
-    if !refused && config.databases.iter().any(enforced) {
-        bail!(
-            "the kernel doesn't carry out refusals of connects: a connect that must be refused was not; no rule would hold"
-        );
-    }
-    Ok(proven)
-}
-
-fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &Metrics) {
-    for capability in &capabilities {
-        if capability.state != "enforced" {
-            tracing::warn!("{}: {}", capability.feature, capability.detail);
-        }
-    }
-    metrics.update_facts(|facts| {
-        facts.build =
-            Build { version: env!("CARGO_PKG_VERSION").to_owned(), object_sha256: object::sha256() };
-        let fact = |capability: &Capability| metrics::Capability {
-            feature: capability.feature,
-            state: capability.state,
-            reason: capability.reason,
-        };
-        facts.capabilities = capabilities.iter().map(fact).collect();
-        facts.policy = Some(metrics::Policy {
-            sha256: object::hex(&config.sha256),
-            generation: 1,
-            mode: config.mode.name(),
-        });
-    });
-}
-
-/// Attaches the packet program where it was told to.
-fn attach_interfaces(engine: &mut Engine, interfaces: &[String]) -> Result<Vec<metrics::Attachment>> {
-    let Some(probe) = engine.packets else { return Ok(Vec::new()) };
-    let mut attachments = Vec::new();
-    for interface in interfaces {
-        tracing::info!(interface, "attaching the packet program; some drivers reset their queues for that");
-        let mode = engine.kernel.attach_interface(probe, interface)?;
-        attachments.push(metrics::Attachment { interface: interface.clone(), mode });
-    }
-    if attachments.is_empty() {
-        tracing::warn!("there are rate limits, but [agent] interfaces names none: no packet is looked at");
-    }
-    Ok(attachments)
 }
 
 /// Says that the agent is ready, to people and to the service manager.

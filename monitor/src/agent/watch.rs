@@ -29,7 +29,10 @@ use crate::{
         mounts::Mounts,
         processes::{self, Found},
     },
-    kernel::load::{Files, Kernel, Places, Processes},
+    kernel::{
+        load::Kernel,
+        tables::{Files, Places, Processes},
+    },
     policy::Compiled,
 };
 

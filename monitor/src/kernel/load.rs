@@ -1,9 +1,6 @@
 //! Loads the kernel programs, tells them the policy, and attaches them.
 
-use std::{
-    collections::HashMap as StdHashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -14,7 +11,6 @@ use aya::{
 use aya_log::EbpfLogger;
 use monitor_common::{
     addr::Addr,
-    identity::{FileEntry, FileKey, Mount},
     layout::KernelLayout,
     limits,
     policy::{Membership, Rule, RuleSet},
@@ -25,10 +21,7 @@ use super::{
     object,
     probes::{Attach, PROBES, Probe},
 };
-use crate::{
-    host::{cgroup::Scope, file::Tree},
-    policy::Compiled,
-};
+use crate::{host::cgroup::Scope, policy::Compiled};
 
 /// The kernel programs and maps of one run. Dropping it takes everything out of the kernel.
 pub struct Kernel {
@@ -248,9 +241,11 @@ fn refusal(probe: &Probe, error: ProgramError) -> anyhow::Error {
     if let ProgramError::LoadError { io_error, verifier_log } = &error {
         let log = verifier_log.to_string();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let end = lines[lines.len().saturating_sub(LINES)..].join("\n  ");
+        // No log at all: it was refused before the verifier looked at it.
+        let end: String =
+            lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n  {line}")).collect();
         tracing::debug!("verifier log of {}:\n{log}", probe.program);
-        return anyhow!("the kernel refuses program {}: {io_error}\n  {end}", probe.program);
+        return anyhow!("the kernel refuses program {}: {io_error}{end}", probe.program);
     }
     anyhow!(error).context(format!("can't load program {}", probe.program))
 }
@@ -265,87 +260,3 @@ fn is_busy(error: &ProgramError) -> bool {
     }
     false
 }
-
-/// Keeps the map of files that policy names by path as the paths are now.
-pub struct Files {
-    map: HashMap<MapData, FileKey, FileEntry>,
-    known: StdHashMap<FileKey, FileEntry>,
-}
-
-impl Files {
-    /// Over the map of a kernel object.
-    pub fn new(kernel: &mut Kernel) -> Result<Self> {
-        Ok(Self { map: kernel.take("FILES")?.try_into()?, known: StdHashMap::new() })
-    }
-
-    /// Writes what changed; how many entries that were.
-    pub fn update(&mut self, files: StdHashMap<FileKey, FileEntry>) -> Result<usize> {
-        let mut changed = 0;
-        for (key, entry) in &files {
-            if self.known.get(key) != Some(entry) {
-                self.map.insert(key, entry, 0).context("can't write the map of files")?;
-                changed += 1;
-            }
-        }
-        // New ones first: a file that was replaced is never without an entry.
-        for key in self.known.keys().filter(|key| !files.contains_key(key)) {
-            let _ = self.map.remove(key);
-            changed += 1;
-        }
-        self.known = files;
-        Ok(changed)
-    }
-
-    /// The files as they were last written.
-    #[must_use]
-    pub fn known(&self) -> &StdHashMap<FileKey, FileEntry> {
-        &self.known
-    }
-}
-
-/// Keeps the map of mount points as the mounts are now.
-pub struct Places {
-    map: HashMap<MapData, FileKey, Mount>,
-    known: StdHashMap<FileKey, Mount>,
-}
-
-impl Places {
-    /// Over the map of a kernel object.
-    pub fn new(kernel: &mut Kernel) -> Result<Self> {
-        Ok(Self { map: kernel.take("MOUNTS")?.try_into()?, known: StdHashMap::new() })
-    }
-
-    /// Writes what changed; how many places could not be kept because the map is full or their path is too long.
-    pub fn update(&mut self, tree: &Tree) -> usize {
-        let mut left_out = 0;
-        let mut places = StdHashMap::new();
-        for (exe, path) in tree.places() {
-            match mount(&path) {
-                Some(mount) => drop(places.entry(exe.key()).or_insert(mount)),
-                None => left_out += 1,
-            }
-        }
-        for (key, mount) in &places {
-            if self.known.get(key) != Some(mount) && self.map.insert(key, mount, 0).is_err() {
-                left_out += 1;
-            }
-        }
-        for key in self.known.keys().filter(|key| !places.contains_key(key)) {
-            let _ = self.map.remove(key);
-        }
-        self.known = places;
-        left_out
-    }
-}
-
-fn mount(point: &std::path::Path) -> Option<Mount> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let bytes = point.as_os_str().as_bytes();
-    let bytes = if bytes == b"/" { &[] } else { bytes };
-    let mut mount = Mount { len: bytes.len() as u32, path: [0; limits::MOUNT_PATH] };
-    mount.path.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(mount)
-}
-
-/// The agent's table of processes in the kernel.
-pub type Processes = HashMap<MapData, u32, monitor_common::identity::Process>;

@@ -18,7 +18,7 @@ use monitor_common::{
 use super::globs::{self, Globs};
 use crate::{
     config::{self, Class, Config, Pattern, Protocol, Report, Severity},
-    host::file::Tree,
+    host::{file::Tree, ssh::Ssh},
 };
 
 /// What this kernel can't carry out.
@@ -108,6 +108,13 @@ impl Compiled {
             degraded,
             paths: patterns.paths,
         })
+    }
+
+    /// Has no rate limit ever drop what belongs to SSH.
+    pub fn protect(&mut self, ssh: &Ssh) {
+        self.protected
+            .extend(ssh.peers.iter().map(|peer| protected(&(*peer, if peer.is_ipv4() { 32 } else { 128 }))));
+        self.protected_ports.extend(ssh.ports.iter().map(|port| port_index(TCP, *port)));
     }
 
     /// The paths by which the policy names files, each with what the file stands for.

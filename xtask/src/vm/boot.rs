@@ -131,8 +131,10 @@ impl Machine {
         let append = [
             // `panic=-1` reboots at once, which `-no-reboot` makes the end; an oops is a failure too.
             "console=ttyS0 panic=-1 oops=panic quiet",
-            // Nor does it wait for a kernel that is stuck.
-            "sysctl.kernel.softlockup_panic=1 sysctl.kernel.hung_task_panic=1",
+            // A kernel that is stuck ends too. The limits are six times the usual ones, 2 and 12 minutes: a busy host
+            // can stop an emulated processor for tens of seconds.
+            "sysctl.kernel.softlockup_panic=1 sysctl.kernel.watchdog_thresh=60",
+            "sysctl.kernel.hung_task_panic=1 sysctl.kernel.hung_task_timeout_secs=720",
             // Faster in emulation, and no scenario asks for them.
             "mitigations=off nokaslr rcupdate.rcu_expedited=1 random.trust_cpu=on",
         ]

@@ -1,0 +1,226 @@
+//! Brings the kernel programs up: what is loaded, in which order it is attached, and the proof that it acts.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use anyhow::{Result, bail};
+use aya_log::EbpfLogger;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{counters::KernelCounters, prepare::Ground, trial, watch::Watcher};
+use crate::{
+    config::{self, Config, Interfaces},
+    host::{cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
+    kernel::{
+        canary,
+        load::{Kernel, KernelLog, Sizes},
+        object,
+        probes::{Attach, Needed, PROBES, Probe},
+        support::{self, Capability},
+    },
+    metrics::{self, Build, Metrics},
+    pipeline::source::Source,
+    policy::{Compiled, Names, Unenforceable},
+};
+
+/// Everything that is in the kernel and watches it.
+pub(super) struct Engine {
+    pub(super) kernel: Kernel,
+    pub(super) watcher: Watcher,
+    pub(super) source: Source,
+    pub(super) counters: Arc<KernelCounters>,
+    pub(super) found: Vec<Found>,
+    pub(super) names: Names,
+    /// The packet program, if it is needed.
+    pub(super) packets: Option<&'static Probe>,
+}
+
+/// The interfaces that rate limits are held on; none without a rate limit.
+pub(super) fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
+    let named = match &config.agent.interfaces {
+        Interfaces::Auto if config.rate_limits.is_empty() => Vec::new(),
+        Interfaces::Auto => {
+            let found = interfaces::with_default_route()?;
+            if found.is_empty() {
+                bail!(
+                    "no interface has a default route, so [agent] interfaces = \"auto\" finds none to hold the rate limits \
+                     on; name them: interfaces = [\"eth0\"]"
+                );
+            }
+            found.into_iter().collect()
+        }
+        Interfaces::Named(names) => {
+            let missing = names.iter().filter(|name| interfaces::index(&name.value).is_none());
+            let error = |name: &config::Spanned<String>| {
+                let message = format!("there is no interface {:?} on this host", name.value);
+                let error = config.diagnostic(config::Severity::Error, &name.place, message);
+                error.help("`ip link` lists those there are; `interfaces = \"auto\"` takes those with a default route")
+            };
+            let errors: Vec<_> = missing.map(error).collect();
+            if !errors.is_empty() {
+                return Err(config::Report::new(errors).into());
+            }
+            names.iter().map(|name| name.value.clone()).collect()
+        }
+    };
+    Ok(if config.rate_limits.is_empty() { Vec::new() } else { named })
+}
+
+/// Loads and attaches everything but the packet program.
+pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: KernelLog) -> Result<Engine> {
+    let scope = Scope::open(&config.agent.cgroup.value).map_err(|error| {
+        let error =
+            config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
+        config::Report::new(vec![error])
+    })?;
+    let deny = config.execs.iter().any(|rule| rule.action == config::Action::Deny);
+    let mut capabilities = Vec::new();
+    if deny {
+        capabilities.push(trial::exec_deny(ground, &scope)?);
+    }
+    let exec_lsm = capabilities.iter().any(|capability| capability.state == "enforced");
+    let late = "it runs in real time, so a program may run before the signal that kills it arrives";
+    let cannot = Unenforceable { exec: (support::is_realtime() && !exec_lsm).then_some(late) };
+    let mut policy = Compiled::new(config, &ground.tree, &cannot)?;
+    if !config.rate_limits.is_empty() {
+        let ssh = Ssh::now();
+        tracing::info!(ports = ?ssh.ports, peers = ?ssh.peers, "SSH is never dropped");
+        policy.protect(&ssh);
+    }
+    let names = Names::new(config);
+
+    let settings = ground.settings(&scope, exec_lsm);
+    let sizes = Sizes { databases: config.databases.len(), rate_limits: config.rate_limits.len() };
+    let mut kernel = Kernel::open(&ground.layout, &settings, sizes, log)?;
+    if log != KernelLog::Off {
+        tokio::spawn(kernel_log(kernel.logger()?));
+    }
+    let packets = needed(&mut kernel, &config.rate_limits, exec_lsm)?;
+    kernel.apply(&policy)?;
+    let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
+    let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone())?);
+    let tree = crate::host::file::Tree::open()?;
+    let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
+
+    // First what keeps the table of processes, then those that are older, then what asks the table.
+    let keeps = |probe: &&Probe| matches!(probe.program, "fork" | "exec" | "exit");
+    for probe in PROBES.iter().filter(keeps) {
+        kernel.attach(probe, &scope)?;
+    }
+    let (found, unknown) = watcher.scan();
+    counters.gauges.processes_unknown.store(unknown, Relaxed);
+    let attached = |probe: &&Probe| match probe.needed {
+        Needed::Always => !keeps(probe),
+        Needed::ExecDeny => exec_lsm,
+        Needed::RateLimit => false,
+    };
+    for probe in PROBES.iter().filter(attached) {
+        kernel.attach(probe, &scope)?;
+    }
+    capabilities.extend(prove(config, exec_lsm, metrics)?);
+    tell_capabilities(config, capabilities, metrics);
+    Ok(Engine { kernel, watcher, source, counters, found, names, packets })
+}
+
+/// Passes on what the kernel programs log.
+async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
+    // SAFETY: the logger keeps its descriptor open, and the same, for as long as it lives.
+    let Ok(mut logger) = (unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }) else {
+        return;
+    };
+    while let Ok(mut ready) = logger.readable_mut().await {
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
+}
+
+/// Loads the programs that this policy needs; the packet program, if it is one of them.
+fn needed(
+    kernel: &mut Kernel,
+    rate_limits: &[config::RateLimit],
+    exec_lsm: bool,
+) -> Result<Option<&'static Probe>> {
+    let mut packets = None;
+    for probe in PROBES {
+        let wanted = match probe.needed {
+            Needed::Always => true,
+            Needed::ExecDeny => exec_lsm,
+            Needed::RateLimit => !rate_limits.is_empty(),
+        };
+        if wanted {
+            kernel.load(probe)?;
+            if probe.attach == Attach::Xdp {
+                packets = Some(probe);
+            }
+        }
+    }
+    Ok(packets)
+}
+
+/// Sees for itself that what is attached acts.
+fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capability>> {
+    let mut proven = Vec::new();
+    if !config.execs.is_empty() {
+        let outcome = canary::exec()?;
+        let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
+        let live = outcome == expected;
+        metrics.counters().canary(
+            if exec_lsm { "exec_lsm" } else { "exec_signal" },
+            live,
+            jiff::Timestamp::now(),
+        );
+        if !exec_lsm {
+            proven.push(trial::kill(outcome));
+        }
+    }
+    let refused = canary::connect();
+    metrics.counters().canary("connect", refused, jiff::Timestamp::now());
+    proven.push(trial::connect(refused));
+    let enforced = |rule: &config::Database| rule.mode == config::Mode::Enforce;
+    if !refused && config.databases.iter().any(enforced) {
+        bail!(
+            "the kernel doesn't carry out refusals of connects: a connect that must be refused was not; no rule would hold"
+        );
+    }
+    Ok(proven)
+}
+
+fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &Metrics) {
+    for capability in &capabilities {
+        if capability.state != "enforced" {
+            tracing::warn!("{}: {}", capability.feature, capability.detail);
+        }
+    }
+    metrics.update_facts(|facts| {
+        facts.build =
+            Build { version: env!("CARGO_PKG_VERSION").to_owned(), object_sha256: object::sha256() };
+        let fact = |capability: &Capability| metrics::Capability {
+            feature: capability.feature,
+            state: capability.state,
+            reason: capability.reason,
+        };
+        facts.capabilities = capabilities.iter().map(fact).collect();
+        facts.policy = Some(metrics::Policy {
+            sha256: object::hex(&config.sha256),
+            generation: 1,
+            mode: config.mode.name(),
+        });
+    });
+}
+
+/// Attaches the packet program where it was told to.
+pub(super) fn attach_interfaces(
+    engine: &mut Engine,
+    interfaces: &[String],
+) -> Result<Vec<metrics::Attachment>> {
+    let Some(probe) = engine.packets else { return Ok(Vec::new()) };
+    let mut attachments = Vec::new();
+    for interface in interfaces {
+        tracing::info!(interface, "attaching the packet program; some drivers reset their queues for that");
+        let mode = engine.kernel.attach_interface(probe, interface)?;
+        attachments.push(metrics::Attachment { interface: interface.clone(), mode });
+    }
+    if attachments.is_empty() {
+        tracing::warn!("there are rate limits, but [agent] interfaces names none: no packet is looked at");
+    }
+    Ok(attachments)
+}
