@@ -6,6 +6,8 @@
 //!
 //! State 0 is dead: nothing can match any more. State 1 is the start.
 
+use crate::verifier::opaque;
+
 wire! {
     /// The automaton: a byte selects a class, state and class select the next state.
     pub struct Automaton {
@@ -37,7 +39,7 @@ impl Automaton {
         let class = self.class[byte as usize];
         // The masks prove the bounds to the verifier; a sound table never needs them.
         let row = (state as usize) << (self.shift & 15);
-        self.next[(row | class as usize) & (TRANSITIONS - 1)]
+        self.next[opaque(row | class as usize) & (TRANSITIONS - 1)]
     }
 
     /// The state after a whole path.

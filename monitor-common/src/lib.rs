@@ -10,6 +10,7 @@
 //! - There is one table of events ([`event::Kind`]), one of kernel fields ([`layout`]), one of counters ([`count`]).
 
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 /// Declares structs that cross between the kernel programs and the agent.
 ///
@@ -43,3 +44,4 @@ pub mod limits;
 pub mod packet;
 pub mod policy;
 pub mod settings;
+pub mod verifier;

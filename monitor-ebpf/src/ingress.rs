@@ -15,11 +15,11 @@ use monitor_common::{
     limits,
     packet::{self, Frame, Packet, Parsed},
     policy::{Decision, Mode, RuleSet, verdict},
+    verifier::opaque,
 };
 
 use crate::{
     emit::{add, count, emit, header},
-    kernel::opaque,
     maps::{ARRIVAL, BUCKETS, PACKETS, PROTECTED, PROTECTED_PORTS, RATE_PORTS, RATE_RULES, UNPARSED},
     policy::{by_port, port_index},
 };

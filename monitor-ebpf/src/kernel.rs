@@ -48,18 +48,3 @@ macro_rules! follow {
         $object.follow($crate::global!(LAYOUT.$name))
     };
 }
-
-/// The same number, of which the compiler knows nothing.
-///
-/// VERIFIER: keeps the compiler from taking a bound that was put on an index for granted and computing with
-/// something else that only it knows to be equal.
-#[inline(always)]
-pub fn opaque(value: usize) -> usize {
-    let mut value = value;
-    // SAFETY: a register is copied to itself. An empty text would leave a line without an instruction in the line
-    // table, which the kernel refuses.
-    unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags))
-    };
-    value
-}

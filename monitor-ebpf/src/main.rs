@@ -9,7 +9,7 @@
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
-#![feature(asm_experimental_arch, core_intrinsics)]
+#![feature(core_intrinsics)]
 
 mod emit;
 mod executable;

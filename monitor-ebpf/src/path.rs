@@ -6,12 +6,13 @@ use monitor_common::{
     glob::{DEAD, START},
     identity::FileKey,
     limits,
+    verifier::opaque,
 };
 
 use crate::{
     executable::{NAME, PATH_MASK, Scratch, TAIL_MASK},
     field, follow,
-    kernel::{Object, opaque},
+    kernel::Object,
     maps::{GLOB_ENDS, GLOBS, MOUNTS},
 };
 
