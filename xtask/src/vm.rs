@@ -55,6 +55,13 @@ pub struct Args {
     arguments: Vec<OsString>,
 }
 
+impl Args {
+    /// The default kernel, and of the tests only those whose names contain one of these.
+    pub fn only(tests: &[&str]) -> Self {
+        Self { arguments: tests.iter().map(OsString::from).collect(), ..Self::default() }
+    }
+}
+
 /// The security modules of a guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Lsm {
