@@ -50,19 +50,15 @@ impl Addr {
         true
     }
 
-    /// The source that a `per = "source"` limit counts by: IPv4 by /32, IPv6 by /64.
-    ///
-    /// One IPv6 subscriber holds at least a /64 (RFC 6177), so anything narrower is free to change.
+    /// Its first 64 bits, the rest zero.
     #[inline(always)]
     #[must_use]
-    pub fn source(&self) -> Self {
+    pub fn network_64(&self) -> Self {
         let mut masked = *self;
-        if !self.is_v4() {
-            let mut index = 8;
-            while index < 16 {
-                masked.bytes[index] = 0;
-                index += 1;
-            }
+        let mut index = 8;
+        while index < 16 {
+            masked.bytes[index] = 0;
+            index += 1;
         }
         masked
     }
@@ -106,15 +102,14 @@ mod tests {
     use super::Addr;
 
     #[test]
-    fn v4_is_mapped_and_kept_whole_as_a_source() {
-        let addr = Addr::v4([10, 1, 2, 3]);
-        assert!(addr.is_v4());
-        assert_eq!(addr.source(), addr);
+    fn v4_is_mapped() {
+        assert!(Addr::v4([10, 1, 2, 3]).is_v4());
+        assert!(!Addr::UNSPECIFIED.is_v4());
     }
 
     #[test]
-    fn v6_source_is_its_64() {
+    fn a_network_is_the_first_64_bits() {
         let addr = Addr { bytes: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8] };
-        assert_eq!(addr.source().bytes, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(addr.network_64().bytes, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -31,7 +31,7 @@ wire! {
     /// Key of a bucket.
     #[derive(Hash)]
     pub struct BucketKey {
-        /// The source, masked ([`crate::addr::Addr::source`]).
+        /// The source, masked ([`crate::packet::Packet::limited_by`]).
         pub source: crate::addr::Addr,
         /// Index of the rule.
         pub rule: u32,

@@ -27,12 +27,33 @@ impl Frame for &[u8] {
 pub struct Packet {
     /// Where it says it comes from.
     pub source: Addr,
+    /// 4 or 6: the version of IP. An IPv6 packet may claim a mapped IPv4 address as its source.
+    pub family: u8,
     /// IP protocol number of the payload, past extension headers.
     pub protocol: u8,
     /// Destination port; 0 for a protocol without ports.
     pub port: u16,
     /// 1 for a TCP segment that opens a connection (SYN without ACK), else 0.
     pub opens: u8,
+}
+
+impl Packet {
+    /// The source that a `per = "source"` limit counts by: IPv4 by /32, IPv6 by /64.
+    ///
+    /// One IPv6 subscriber holds at least a /64 (RFC 6177), so anything narrower is free to change. An IPv6 packet never
+    /// spends what belongs to an IPv4 source.
+    #[inline(always)]
+    #[must_use]
+    pub fn limited_by(&self) -> Addr {
+        if self.family == 4 { self.source } else { self.source.network_64() }
+    }
+
+    /// Whether the source is an IPv4 address in an IPv6 packet, which no honest host sends (RFC 4942, section 2.2.1).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_disguised(&self) -> bool {
+        self.family == 6 && self.source.is_v4()
+    }
 }
 
 /// What a frame is.
@@ -105,13 +126,15 @@ fn ipv4(frame: &impl Frame, at: usize) -> Result<Packet, Unparsed> {
     }
     let [protocol] = bytes(frame, at + 9)?;
     let source = Addr::v4(bytes(frame, at + 12)?);
-    transport(frame, at + header, protocol, source)
+    let end = end_of(at, be16(frame, at + 2)?);
+    transport(frame, at + header, end, Packet { source, family: 4, protocol, port: 0, opens: 0 })
 }
 
 #[inline(always)]
 fn ipv6(frame: &impl Frame, at: usize) -> Result<Option<Packet>, Unparsed> {
     let [mut next] = bytes(frame, at + 6)?;
     let source = Addr { bytes: bytes(frame, at + 8)? };
+    let end = end_of(at + 40, be16(frame, at + 4)?);
     let mut at = at + 40;
     let mut followed = 0;
     while followed < EXTENSIONS {
@@ -141,20 +164,35 @@ fn ipv6(frame: &impl Frame, at: usize) -> Result<Option<Packet>, Unparsed> {
     if next == ICMP6 && matches!(bytes::<1>(frame, at)?[0], 133..=137) {
         return Ok(None);
     }
-    transport(frame, at, next, source).map(Some)
+    transport(frame, at, end, Packet { source, family: 6, protocol: next, port: 0, opens: 0 }).map(Some)
 }
 
+/// Where a packet ends that is `length` bytes long from `at`. Behind it, a short frame is filled up with bytes that mean
+/// nothing. Packets that were merged to more than 64 KiB (BIG TCP) say 0: they end with the frame.
 #[inline(always)]
-fn transport(frame: &impl Frame, at: usize, protocol: u8, source: Addr) -> Result<Packet, Unparsed> {
-    let mut packet = Packet { source, protocol, port: 0, opens: 0 };
-    if protocol == TCP || protocol == UDP {
-        packet.port = be16(frame, at + 2)?;
+fn end_of(at: usize, length: u16) -> usize {
+    if length == 0 { usize::MAX } else { at + length as usize }
+}
+
+/// Completes a packet from the header at `at`, of which nothing behind `end` is read.
+#[inline(always)]
+fn transport(frame: &impl Frame, at: usize, end: usize, mut packet: Packet) -> Result<Packet, Unparsed> {
+    const PORTS: usize = 4;
+    const FLAGS: usize = 13;
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    if packet.protocol != TCP && packet.protocol != UDP {
+        return Ok(packet);
     }
-    if protocol == TCP {
-        const SYN: u8 = 0x02;
-        const ACK: u8 = 0x10;
-        let [flags] = bytes(frame, at + 13)?;
-        packet.opens = u8::from(flags & (SYN | ACK) == SYN);
+    if at + PORTS > end {
+        return Err(Unparsed::Truncated);
+    }
+    packet.port = be16(frame, at + 2)?;
+    if packet.protocol == TCP {
+        // A first fragment so short that the flags are in the next one (RFC 1858) may open a connection; nobody who has
+        // nothing to hide sends one.
+        let opens = at + FLAGS >= end || bytes::<1>(frame, at + FLAGS)?[0] & (SYN | ACK) == SYN;
+        packet.opens = u8::from(opens);
     }
     Ok(packet)
 }

@@ -9,10 +9,10 @@ wire! {
         pub scope_level: u32,
         /// The agent's own process: never reported, never refused (but for its canaries).
         pub agent_pid: u32,
-        /// Kernel device number of the file system that `memfd_create` files live on.
-        pub memfd_dev: u32,
         /// 1 when an LSM program refuses execs, so that the exec tracepoint leaves denials to it.
         pub exec_lsm: u32,
+        /// Zero.
+        pub zero: u32,
         /// The agent's own executable, for the canaries.
         pub agent_exe: crate::identity::ExeId,
     }
@@ -20,12 +20,14 @@ wire! {
 
 /// Classes of files without a path of their own; the value is the index of their [`crate::policy::Membership`].
 pub mod class {
-    /// A file made by `memfd_create`.
+    /// A file that is in no directory at all and never was: one of `memfd_create`, whatever memory it uses.
     pub const MEMFD: u32 = 0;
     /// A file that has no name any more, or never had one (`O_TMPFILE`).
     pub const DELETED: u32 = 1;
     /// A path too long or too deep to be compared: every exec rule with a glob names it, no workload does.
     pub const OVERLONG: u32 = 2;
+    /// A file on a file system that the host's tree doesn't have, where no glob can place it.
+    pub const UNPLACED: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }

@@ -15,7 +15,7 @@ use monitor_common::{
 
 use crate::{
     emit::stat,
-    field, follow, global,
+    field, follow,
     kernel::Object,
     maps::{BLANK, CLASSES, FILES, SCRATCH},
     path::{add_globs, keep_path, locate, note, noted},
@@ -129,13 +129,16 @@ pub fn gather(file: Object, scratch: &mut Scratch) -> Membership {
     let noted = noted(scratch);
     if noted & flags::PATH_TRUNCATED != 0 {
         add_class(class::OVERLONG, scratch);
-    } else if noted & flags::UNPLACED == 0 {
+    } else if noted & flags::MEMFD != 0 {
+        add_class(class::MEMFD, scratch);
+    } else if noted & flags::UNPLACED != 0 {
+        add_class(class::UNPLACED, scratch);
+    } else {
         add_globs(scratch);
     }
-    if is_deleted(file) {
-        let memfd = id.dev == global!(SETTINGS.memfd_dev);
-        note(scratch, if memfd { flags::MEMFD } else { flags::DELETED });
-        add_class(if memfd { class::MEMFD } else { class::DELETED }, scratch);
+    if noted & flags::MEMFD == 0 && is_deleted(file) {
+        note(scratch, flags::DELETED);
+        add_class(class::DELETED, scratch);
     }
     // SAFETY: entries change as a whole, by the agent.
     if let Some(entry) = unsafe { FILES.get(id.key()) } {

@@ -126,7 +126,7 @@ fn judge(arrival: &mut Arrival) -> u32 {
 
 #[inline(always)]
 fn charge(index: u32, rule: &RateRule, packet: &Packet, bytes: u64, now: u64) -> Outcome {
-    let key = BucketKey { source: packet.source.source(), rule: index, zero: 0 };
+    let key = BucketKey { source: packet.limited_by(), rule: index, zero: 0 };
     let mut outcome = Outcome::Pass;
     if let Some(bucket) = bucket(&key)
         && !within(bucket, rule, packet, bytes, now)
@@ -222,7 +222,7 @@ fn over(key: &BucketKey, bucket: *mut Bucket, rule: &RateRule, packet: &Packet, 
             addr: key.source,
             port: packet.port,
             protocol: packet.protocol,
-            family: if key.source.is_v4() { 4 } else { 6 },
+            family: packet.family,
             zero: 0,
         };
         // SAFETY: as above.
@@ -238,7 +238,7 @@ fn over(key: &BucketKey, bucket: *mut Bucket, rule: &RateRule, packet: &Packet, 
 #[inline(always)]
 fn is_protected(packet: &Packet) -> bool {
     const WHOLE: u32 = 128;
-    PROTECTED.get(Key::new(WHOLE, packet.source)).is_some()
+    (!packet.is_disguised() && PROTECTED.get(Key::new(WHOLE, packet.source)).is_some())
         // SAFETY: the entry is only looked for.
         || unsafe { PROTECTED_PORTS.get(port_index(packet.protocol, packet.port)) }.is_some()
 }

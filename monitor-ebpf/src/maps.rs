@@ -30,14 +30,8 @@ const ZERO_LAYOUT: KernelLayout =
 
 /// Settings of this run, written by the agent before load.
 #[unsafe(no_mangle)]
-pub static SETTINGS: Settings = Settings {
-    scope_cgroup: 0,
-    scope_level: 0,
-    agent_pid: 0,
-    memfd_dev: 0,
-    exec_lsm: 0,
-    agent_exe: ExeId::NONE,
-};
+pub static SETTINGS: Settings =
+    Settings { scope_cgroup: 0, scope_level: 0, agent_pid: 0, exec_lsm: 0, zero: 0, agent_exe: ExeId::NONE };
 
 /// Reads one field of a global that the agent wrote; volatile, because the compiler thinks it knows the value.
 #[macro_export]

@@ -59,11 +59,12 @@ pub fn locate(file: Object, dev: u32, scratch: &mut Scratch) {
         let len: u32 = field!(dentry, dentry_name_len);
         let name: *const u8 = field!(dentry, dentry_name);
         if parent.pointer() == dentry.pointer() {
-            note(scratch, flags::UNPLACED);
-            // A file in no directory at all, like one of `memfd_create`, has a name all the same.
-            if depth == 0 {
-                prepend(scratch, name, len as usize & NAME);
+            if depth > 0 {
+                return note(scratch, flags::UNPLACED);
             }
+            // In no directory at all: one of `memfd_create`. It has a name all the same.
+            note(scratch, flags::MEMFD);
+            prepend(scratch, name, len as usize & NAME);
             return;
         }
         if !prepend(scratch, name, len as usize & NAME) || !prepend(scratch, c"/".as_ptr().cast(), 1) {

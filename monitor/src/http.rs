@@ -55,7 +55,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits {
     connections: 64,
-    head: Duration::from_secs(10),
+    head: Duration::from_secs(2),
     answer: Duration::from_secs(10),
     connection: Duration::from_secs(30),
 };

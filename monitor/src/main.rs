@@ -28,6 +28,9 @@ enum Command {
     /// Validate configuration files.
     Check(commands::check::Args),
     /// Say what this kernel can do, and what each kind of rule would use here.
+    ///
+    /// `enforced` was tried out with programs that touch nobody else; `available` can be told only when it is used;
+    /// `fallback` and `missing` say what happens instead and how to get it.
     Doctor(commands::doctor::Args),
     /// Print the JSON Schema of the configuration, for editors.
     Schema(commands::schema::Args),

@@ -68,6 +68,43 @@ impl Inventory {
         Ok(())
     }
 
+    /// Lists the programs, maps and links that a process holds, each as its kind and id: on a host where others load programs
+    /// meanwhile, what must be gone after it.
+    ///
+    /// # Errors
+    /// When the descriptors of the process can't be read.
+    pub fn of(pid: u32) -> Result<Self> {
+        let mut held = BTreeSet::new();
+        let directory = format!("/proc/{pid}/fdinfo");
+        for entry in fs::read_dir(&directory).with_context(|| format!("listing {directory}"))?.flatten() {
+            // A descriptor may be closed between its listing and its reading.
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            for (key, kind) in [("prog_id:", "program"), ("map_id:", "map"), ("link_id:", "link")] {
+                let ids = text.lines().filter_map(|line| line.strip_prefix(key));
+                held.extend(ids.map(|id| format!("{kind} {}", id.trim())));
+            }
+        }
+        Ok(Self(held))
+    }
+
+    /// Waits until the kernel holds nothing of this inventory any more, which was made by [`of`](Self::of).
+    ///
+    /// # Errors
+    /// When something is left at the deadline, naming it.
+    pub fn wait_until_gone(&self, deadline: Deadline) -> Result<()> {
+        let mut left = Vec::new();
+        let waited = eventually("the end of what the agent made", deadline, || {
+            let now = Self::take()?.0;
+            let id = |line: &String| line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+            left = now.into_iter().filter(|line| self.0.contains(&id(line))).collect();
+            Ok(left.is_empty().then_some(()))
+        });
+        if waited.is_err() {
+            bail!("still in the kernel: {}", left.join(", "));
+        }
+        Ok(())
+    }
+
     /// What is here and not in an earlier inventory.
     pub fn since(&self, earlier: &Self) -> Vec<String> {
         self.0.difference(&earlier.0).cloned().collect()

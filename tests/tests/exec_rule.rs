@@ -135,17 +135,19 @@ fn patterns_mean_where_a_program_lies() -> Result<()> {
 fn programs_without_a_file_name_are_known_as_such() -> Result<()> {
     let scene = Scene::new()?;
     let first = scene.place.copy("first", "first")?;
-    let ways = [("@memfd", "memfd"), ("@deleted", "deleted"), ("a file", "exec")];
+    let ways = [("@memfd", "memfd"), ("@deleted", "deleted"), ("@unplaced", "unplaced"), ("a file", "exec")];
     let run = |way: &str| -> Result<(Option<i32>, bool)> {
         let copy = scene.place.join("copy");
-        let program = scene.program(&scene.service)?.arg(way).with("program", &first).with("copy", copy);
+        let mount = scene.place.join("mount");
+        let program = scene.program(&scene.service)?.arg(way).with("program", &first);
+        let program = program.with("copy", copy).with("mount", mount);
         let end = program.finish(deadline(20.0))?;
         Ok((end.status.signal(), scene.made()))
     };
     for (_, way) in ways {
         assert_eq!(run(way)?, (None, true), "control: {way}");
     }
-    for denied in ["@memfd", "@deleted"] {
+    for denied in ["@memfd", "@deleted", "@unplaced"] {
         let agent = scene.agent(Mode::Enforce, &[denied], "by = [\"service\"]\naction = \"kill\"")?;
         for (class, way) in ways {
             let expected = if class == denied { (Some(libc::SIGKILL), false) } else { (None, true) };

@@ -33,7 +33,7 @@ pub mod flags {
     pub const ARGS_TRUNCATED: u16 = 2;
     /// The file lies on no file system of the host's tree; the path is the one inside its own file system.
     pub const UNPLACED: u16 = 4;
-    /// A `memfd_create` file.
+    /// A `memfd_create` file: in no directory at all.
     pub const MEMFD: u16 = 8;
     /// A file without a name.
     pub const DELETED: u16 = 16;

@@ -20,11 +20,14 @@ fn ipv4(options: usize, offset: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
     header[9] = protocol;
     header[12..16].copy_from_slice(&[192, 0, 2, 1]);
     header.extend(payload);
+    let length = header.len() as u16;
+    header[2..4].copy_from_slice(&length.to_be_bytes());
     header
 }
 
 fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
     let mut header = vec![0u8; 40];
+    header[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
     header[6] = next;
     header[8..24].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     header.extend(payload);
@@ -88,6 +91,36 @@ fn what_keeps_the_link_alive_is_left_alone() {
     assert_eq!(read(&[ethernet(&[], 0x0806), vec![0; 28]]), Parsed::Other);
     assert_eq!(read(&[ethernet(&[], 0x86dd), ipv6(58, &[135, 0, 0, 0])]), Parsed::Other);
     assert!(matches!(read(&[ethernet(&[], 0x86dd), ipv6(58, &[128, 0, 0, 0])]), Parsed::Ip(_)));
+}
+
+#[test]
+fn a_first_fragment_too_short_for_its_flags_counts_as_opening_whatever_the_frame_is_filled_with() {
+    const MORE: u16 = 0x2000;
+    for filling in [vec![], vec![0; 18], vec![0xff; 18]] {
+        let parsed = read(&[ethernet(&[], 0x0800), ipv4(0, MORE, TCP, &tcp(443, 2)[..8]), filling]);
+        assert_eq!(ports(parsed), Some((TCP, 443, true)));
+    }
+    let no_ports = read(&[ethernet(&[], 0x0800), ipv4(0, MORE, TCP, &[1, 2]), vec![0; 40]]);
+    assert_eq!(no_ports, Parsed::Unparsed(Unparsed::Truncated));
+}
+
+#[test]
+fn merged_packets_without_a_length_are_read_to_the_end_of_the_frame() {
+    let mut merged = ipv4(0, 0, TCP, &tcp(443, 0x10));
+    merged[2..4].copy_from_slice(&[0, 0]);
+    assert_eq!(ports(read(&[ethernet(&[], 0x0800), merged])), Some((TCP, 443, false)));
+}
+
+#[test]
+fn an_ipv6_packet_never_spends_what_belongs_to_an_ipv4_source() {
+    let mut disguised = ipv6(TCP, &tcp(443, 2));
+    disguised[8..24].copy_from_slice(&Addr::v4([192, 0, 2, 1]).bytes);
+    let Parsed::Ip(packet) = read(&[ethernet(&[], 0x86dd), disguised]) else { panic!("not IP") };
+    assert!(packet.is_disguised());
+    let Parsed::Ip(honest) = read(&[ethernet(&[], 0x0800), ipv4(0, 0, TCP, &tcp(443, 2))]) else {
+        panic!("not IP")
+    };
+    assert_ne!(packet.limited_by(), honest.limited_by());
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use monitor_common::{layout::KernelLayout, settings::Settings};
 
 use crate::{
-    host::{cgroup::Scope, file, file::Tree},
+    host::{cgroup::Scope, file::Tree},
     kernel::{btf::Btf, layout, support},
 };
 
@@ -29,14 +29,8 @@ impl Ground {
         let tree = Tree::open()?;
         let pid = std::process::id();
         let (agent_exe, _) = tree.running(pid).context("can't identify our own executable")?;
-        let settings = Settings {
-            scope_cgroup: 0,
-            scope_level: 0,
-            agent_pid: pid,
-            memfd_dev: file::memfd_dev()?,
-            exec_lsm: 0,
-            agent_exe,
-        };
+        let settings =
+            Settings { scope_cgroup: 0, scope_level: 0, agent_pid: pid, exec_lsm: 0, zero: 0, agent_exe };
         Ok(Self { layout, tree, settings })
     }
 

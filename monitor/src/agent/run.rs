@@ -146,6 +146,8 @@ async fn follow(source: &mut Source, telling: &mut Telling, health: &Health) -> 
     let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't watch for signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("can't watch for signals")?;
+    // By default these would end the agent, and enforcement with it.
+    let _user = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(signal);
     let mut beat = tokio::time::interval(BEAT);
     loop {
         tokio::select! {

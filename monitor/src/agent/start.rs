@@ -83,7 +83,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     let mut policy = Compiled::new(config, &ground.tree, &cannot)?;
     if !config.rate_limits.is_empty() {
         let ssh = Ssh::now();
-        tracing::info!(ports = ?ssh.ports, peers = ?ssh.peers, "SSH is never dropped");
+        tracing::info!("{ssh}");
         policy.protect(&ssh);
     }
     let names = Names::new(config);

@@ -47,7 +47,9 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
     for probe in PROBES.iter().filter(|probe| matches!(probe.attach, Attach::Lsm(_))) {
         let attached = kernel.load(probe).and_then(|_| kernel.attach(probe, scope));
         if let Err(error) = attached {
-            let detail = format!("{INSTEAD}; this kernel refuses BPF LSM programs ({error:#})");
+            let detail = format!(
+                "{INSTEAD}: {error:#}; to have execs refused, boot a kernel with CONFIG_BPF_LSM and `bpf` in its `lsm=` list"
+            );
             return Ok(fallback("lsm_refused", detail));
         }
     }

@@ -137,7 +137,10 @@ fn uses(capabilities: &[Capability]) -> Vec<Use> {
 impl Diagnosis {
     fn print(&self, out: &mut String) {
         use std::fmt::Write as _;
-        let modules = self.security_modules.as_deref().unwrap_or("not known (securityfs is not mounted)");
+        let modules = self
+            .security_modules
+            .as_deref()
+            .unwrap_or("not known (`mount -t securityfs none /sys/kernel/security` shows them)");
         let _ = writeln!(
             out,
             "kernel            {}{}",
@@ -151,7 +154,7 @@ impl Diagnosis {
         }
         out.push('\n');
         for row in &self.rules {
-            let _ = writeln!(out, "[[{}]] {:<5} uses {}", row.rule, row.action, row.uses);
+            let _ = writeln!(out, "{:<14} {:<5} uses {}", format!("[[{}]]", row.rule), row.action, row.uses);
         }
     }
 }

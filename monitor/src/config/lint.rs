@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostic;
 use super::load::Loaded;
-use super::model::{Config, Pattern};
+use super::model::{Config, Mode, Pattern, Sink, Target};
 use super::source::{Place, Spanned, printable_path, quoted};
 
 const OTHERS_MAY_WRITE: u32 = 0o002;
@@ -37,8 +37,24 @@ pub fn lint(loaded: &mut Loaded) {
     for pattern in config.execs.iter().flat_map(|exec| &exec.deny) {
         lint_path(loaded, pattern, false);
     }
+    for rule in config.databases.iter().filter(|rule| rule.clients.is_empty() && rule.mode == Mode::Enforce) {
+        let message = format!("nobody on this host may connect to the ports of {}", quoted(&rule.name));
+        loaded.warn(&rule.place, message, "if that isn't meant, name workloads in `clients`");
+    }
+    for sink in &config.sinks {
+        lint_sink(loaded, sink);
+    }
     loaded.config = Some(config);
     loaded.diagnostics.sort_by_key(Diagnostic::order);
+}
+
+/// Warns about a file in a directory that doesn't exist: the agent makes none, and wouldn't start.
+fn lint_sink(loaded: &mut Loaded, sink: &Sink) {
+    let Target::File(path) = &sink.target else { return };
+    let Some(directory) = path.parent().filter(|directory| !directory.exists()) else { return };
+    let shown = printable_path(directory);
+    let message = format!("the directory {} doesn't exist on this host", quoted(&shown));
+    loaded.warn(&sink.place, message, &format!("make it: `mkdir -p -m 0750 {shown}`"));
 }
 
 /// Indices of the workloads that no rule names.

@@ -5,7 +5,7 @@ use super::model::{Class, Pattern};
 use super::source::{is_printable, quoted};
 use super::suggest::nearest;
 
-const CLASSES: [Class; 2] = [Class::Memfd, Class::Deleted];
+const CLASSES: [Class; 3] = [Class::Memfd, Class::Deleted, Class::Unplaced];
 
 /// What is wrong with a value, and what to write instead.
 pub(crate) type Wrong = (String, String);

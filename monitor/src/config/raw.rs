@@ -156,14 +156,14 @@ pub(crate) struct Database {
 pub(crate) struct Exec {
     /// Unique name, 1 to 64 bytes. It becomes a metric label value.
     #[toml(default)]
-    #[schemars(example = &"no shells below the api", length(min = 1, max = 64))]
+    #[schemars(example = &"no shells from the api", length(min = 1, max = 64))]
     pub name: Field<String>,
     /// The workloads that execute. Absent: anybody.
     #[toml(default)]
     #[schemars(example = ["api"], length(min = 1))]
     pub by: Field<List<String>>,
-    /// What they must not execute: absolute paths, globs, `@memfd` (a file that is only in memory) and
-    /// `@deleted` (a file without a name).
+    /// What they must not execute: absolute paths, globs, `@memfd` (a file that is only in memory),
+    /// `@deleted` (a file without a name) and `@unplaced` (a file on a mount that the host's tree doesn't have).
     #[toml(default)]
     #[schemars(example = ["/bin/*sh", "/tmp/**", "@memfd", "@deleted"], length(min = 1))]
     pub deny: Field<List<String>>,

@@ -33,10 +33,26 @@ impl Text {
         &self.0
     }
 
+    /// Between quotation marks.
+    #[must_use]
+    pub fn quoted(&self) -> Quoted<'_> {
+        Quoted(self)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// A text between quotation marks, for use inside of a sentence: nothing in it can end the quotation.
+pub struct Quoted<'a>(&'a Text);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Backslashes of the text are doubled, so a quotation mark behind a single one is always an escaped one.
+        write!(f, "\"{}\"", self.0.to_string().replace('"', "\\\""))
     }
 }
 
@@ -56,10 +72,10 @@ impl From<&str> for Text {
 /// Whether a character is shown as it is.
 fn is_plain(character: char) -> bool {
     // Marks, embeddings, overrides and isolates of the bidirectional algorithm (Unicode TR 9), line and paragraph
-    // separators, zero width characters and the byte order mark.
+    // separators, zero width and filling characters and the byte order mark.
     let invisible = matches!(
         character,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
     );
     !character.is_control() && !invisible && character != '\\'
@@ -102,6 +118,11 @@ mod tests {
         let text = Text::new(&b"a\nb\x1b[2J\xff\\x\xe2\x80\xaeevil"[..]);
         assert_eq!(text.to_string(), "a\\nb\\u{1b}[2J\\xff\\\\x\\u{202e}evil");
         assert_eq!(Text::new("größe").to_string(), "größe");
+    }
+
+    #[test]
+    fn a_quotation_cannot_be_ended_from_inside() {
+        assert_eq!(Text::from(r#"x" said \"#).quoted().to_string(), r#""x\" said \\""#);
     }
 
     #[test]

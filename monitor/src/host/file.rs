@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use monitor_common::identity::{ExeId, kernel_dev};
-use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
 pub use handle::Handle;
 
@@ -125,12 +125,4 @@ impl Tree {
         };
         self.mounts.places().filter_map(visible).collect()
     }
-}
-
-/// Device of the file system that `memfd_create` files live on, in kernel form.
-pub fn memfd_dev() -> Result<u32> {
-    let file =
-        rustix::fs::memfd_create("monitor", MemfdFlags::CLOEXEC).context("can't make a memory file")?;
-    let dev = rustix::fs::fstat(&file).context("can't examine a memory file")?.st_dev;
-    Ok(kernel_dev(rustix::fs::major(dev), rustix::fs::minor(dev)))
 }

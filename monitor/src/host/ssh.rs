@@ -1,6 +1,6 @@
 //! The SSH sessions of now: no rate limit may lock the operator out.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path};
 
 use procfs::{
     net::TcpState,
@@ -34,6 +34,20 @@ impl Ssh {
             }
         }
         found
+    }
+}
+
+impl fmt::Display for Ssh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ports.is_empty() {
+            return f.write_str(
+                "no SSH server runs here; if one starts later, protect it: protect = [\"tcp/22\"]",
+            );
+        }
+        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+        let peers: Vec<_> = self.peers.iter().map(IpAddr::to_string).collect();
+        write!(f, "never dropped: SSH on port {}", ports.join(", "))?;
+        if peers.is_empty() { Ok(()) } else { write!(f, " and its peers {}", peers.join(", ")) }
     }
 }
 

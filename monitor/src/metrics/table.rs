@@ -189,7 +189,7 @@ pub static METRICS: &[Metric] = &[
     Metric::new(Counter, Packets, "monitor_packets_unparsed_total", &["reason"], read::packets_unparsed)
         .help("IP packets that passed because no rate limit could judge them."),
     Metric::new(Gauge, Packets, "monitor_sources_tracked", &["rule"], read::sources_tracked)
-        .help("Sources whose rate is tracked now."),
+        .help("Sources whose rate is tracked; counted every ten seconds."),
     Metric::new(
         Counter,
         Databases,
@@ -207,7 +207,7 @@ pub static METRICS: &[Metric] = &[
         &["feature", "state", "reason"],
         read::capability,
     )
-    .help("What this kernel can do."),
+    .help("What this kernel can do for the policy in force."),
     Metric::new(Info, Enforcement, "monitor_attach_info", &["interface", "mode"], read::attach)
         .help("How the packets of an interface are watched."),
     Metric::new(Gauge, Enforcement, "monitor_enforcement_live", &["path"], read::enforcement_live)

@@ -34,12 +34,14 @@ fn what(event: &Event, names: &Names) -> String {
     });
     match &event.detail {
         Detail::Exec { program, .. } => {
-            let kind = match program.notes.iter().find(|note| matches!(**note, "memfd" | "deleted")) {
-                Some(&"memfd") => " (a file in memory only)",
-                Some(_) => " (a file without a name)",
-                None => "",
-            };
-            format!("{subject} started {}{kind}", program.path)
+            let notes = [
+                ("memfd", " (a file in memory only)"),
+                ("deleted", " (a file without a name)"),
+                ("unplaced", " (on a mount that the host's tree doesn't have)"),
+                ("path_truncated", " (a path too long to be compared with the rule's globs)"),
+            ];
+            let told = notes.iter().filter(|(note, _)| program.notes.contains(note)).map(|(_, words)| *words);
+            format!("{subject} started {}{}", program.path.quoted(), told.collect::<String>())
         }
         Detail::Connect { remote, .. } => {
             format!(

@@ -134,7 +134,13 @@ fn program(record: &exec::Exec, tail: &[u8]) -> Program {
     // One copy off the ring; path, script and arguments share it.
     let mut rest = Bytes::copy_from_slice(tail);
     let mut take = |len: u16| rest.split_to(usize::from(len).min(rest.len()));
-    let path = Text::from(take(record.path_len));
+    let path = take(record.path_len);
+    // What is there is the end of a path; nobody shall take it for a whole one.
+    let path = if record.header.flags & flags::PATH_TRUNCATED == 0 {
+        Text::from(path)
+    } else {
+        Text::new([&b"..."[..], &path[..]].concat())
+    };
     let script = take(record.script_len);
     let args = processes::split(&take(record.args_len));
     let noted = record.header.flags;

@@ -152,6 +152,7 @@ impl Patterns {
                 let class = match of {
                     Class::Memfd => class::MEMFD,
                     Class::Deleted => class::DELETED,
+                    Class::Unplaced => class::UNPLACED,
                 };
                 self.classes[class as usize].add(&member);
             }

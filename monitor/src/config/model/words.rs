@@ -100,14 +100,17 @@ pub enum Class {
     Memfd,
     /// A file without a name (unlinked, or `O_TMPFILE`).
     Deleted,
+    /// A file on a file system that is mounted nowhere in the host's tree: on a private mount, in a container.
+    Unplaced,
 }
 
 impl Class {
-    /// `@memfd` or `@deleted`.
+    /// `@memfd`, `@deleted` or `@unplaced`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memfd => "@memfd",
             Self::Deleted => "@deleted",
+            Self::Unplaced => "@unplaced",
         }
     }
 }

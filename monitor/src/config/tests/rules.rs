@@ -159,8 +159,8 @@ fn patterns() {
             text: "[[exec]]\nname = \"a\"\ndeny = [\"@mem\", \"@xyzzy\", \"@\"]\n",
             found: &[
                 "3:9 error: unknown class `@mem` | did you mean `@memfd`?",
-                "3:17 error: unknown class `@xyzzy` | the classes are `@memfd`, `@deleted`",
-                "3:27 error: unknown class `@` | the classes are `@memfd`, `@deleted`",
+                "3:17 error: unknown class `@xyzzy` | the classes are `@memfd`, `@deleted`, `@unplaced`",
+                "3:27 error: unknown class `@` | the classes are `@memfd`, `@deleted`, `@unplaced`",
             ],
         },
         Case {

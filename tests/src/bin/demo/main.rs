@@ -34,7 +34,6 @@ fn main() -> ExitCode {
 
 fn demo() -> Result<()> {
     let table = Table::for_output();
-    let before = Inventory::take()?;
     table.step("Making two network namespaces, a cgroup and a database server");
     let world = World::new()?;
     table.note(&format!("The database is {}.", world.database()));
@@ -46,11 +45,12 @@ fn demo() -> Result<()> {
     table.heading(["a client tries", "what happened to it", "what the agent said"]);
     let result = acts::all(&world, &agent, &table);
     table.rule();
+    let held = Inventory::of(agent.pid());
     let stopped = agent.stop();
     drop(world);
     result?;
     stopped.context("stopping the agent")?;
-    before.wait_until_restored(tests::wait::deadline(20.0))?;
+    held?.wait_until_gone(tests::wait::deadline(20.0))?;
     table.step("Stopped and cleaned up: no program, map, link, interface or cgroup is left");
     Ok(())
 }

@@ -96,7 +96,7 @@ impl World {
             "[[workload]]\nname = \"api\"\nexe = [{client:?}]\n\n\
              [[workload]]\nname = \"service\"\nexe = [{service:?}]\n\n\
              [[database]]\nname = \"orders\"\nengine = \"postgres\"\nports = [{DATABASE}]\nclients = [\"api\"]\n\n\
-             [[exec]]\nname = \"no shells below the service\"\nby = [\"service\"]\n\
+             [[exec]]\nname = \"no shells from the service\"\nby = [\"service\"]\n\
              deny = [\"/bin/*sh\", \"/usr/bin/*sh\", \"@memfd\"]\naction = \"deny\"\n\n\
              [[rate_limit]]\nname = \"web per client\"\nports = [{WEB}]\nprotocol = \"tcp\"\n\
              connections = \"{CONNECTIONS}/s\"\nburst = {CONNECTIONS}\n",

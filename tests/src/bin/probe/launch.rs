@@ -115,6 +115,31 @@ pub fn deleted(words: &Words) -> Result<()> {
     exec_descriptor(file.as_raw_fd(), words.rest())
 }
 
+/// `unplaced program=PATH mount=PATH [-- argument...]`: becomes a copy of the program on a file system that is mounted in this
+/// process's mount namespace only.
+pub fn unplaced(words: &Words) -> Result<()> {
+    let point = words.path("mount")?;
+    fs::create_dir_all(&point).with_context(|| format!("making {}", point.display()))?;
+    let target = CString::new(point.as_os_str().as_bytes()).context("a path")?;
+    let done = |what: &'static str, code: i32| {
+        if code == -1 { Err(io::Error::last_os_error()).context(what) } else { Ok(()) }
+    };
+    // SAFETY: changes only this process's mounts; all names are C strings.
+    unsafe {
+        done("unshare", libc::unshare(libc::CLONE_NEWNS))?;
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        done(
+            "making mounts private",
+            libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()),
+        )?;
+        let tmpfs = c"tmpfs".as_ptr();
+        done("mounting", libc::mount(tmpfs, target.as_ptr(), tmpfs, 0, ptr::null()))?;
+    }
+    let copy = point.join("copy");
+    fs::copy(words.path("program")?, &copy).context("copying the program")?;
+    refused(Command::new(copy).args(words.rest()).exec())
+}
+
 fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("opening {}", path.display()))
 }

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         "exec" => launch::exec(&words),
         "memfd" => launch::memfd(&words),
         "deleted" => launch::deleted(&words),
+        "unplaced" => launch::unplaced(&words),
         "fork" => launch::fork(&words),
         "hold" => hold(),
         "exit" => std::process::exit(words.number("code")?.unwrap_or(0)),
