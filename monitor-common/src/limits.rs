@@ -25,7 +25,7 @@ pub const PROCESSES: u32 = 65_536;
 pub const LIMITS_PER_PORT: usize = 4;
 /// Sources whose rate is tracked (all rate limits together); the least recently seen is forgotten first.
 pub const SOURCES: u32 = 131_072;
-/// Execs that may be inside the kernel programs at one time.
+/// Execs that may be inside the kernel programs at one time, at least; more on hosts with many CPUs.
 pub const SCRATCH: u32 = 256;
 /// Prefixes that are never dropped.
 pub const PROTECTED: u32 = 1024;

@@ -81,6 +81,9 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     let late = "it runs in real time, so a program may run before the signal that kills it arrives";
     let cannot = Unenforceable { exec: (support::is_realtime() && !exec_lsm).then_some(late) };
     let mut policy = Compiled::new(config, &ground.tree, &cannot)?;
+    for (rule, reason) in &policy.degraded {
+        tracing::warn!("rule {rule:?} only reports, as it says it may: {reason}");
+    }
     if !config.rate_limits.is_empty() {
         let ssh = Ssh::now();
         tracing::info!("{ssh}");
@@ -170,6 +173,16 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
         );
         if !exec_lsm {
             proven.push(trial::kill(outcome));
+        }
+        let relies = |rule: &config::Exec| {
+            rule.mode == config::Mode::Enforce && rule.action != config::Action::Alert && !rule.degrade
+        };
+        if let Some(rule) = config.execs.iter().find(|rule| relies(rule) && !live) {
+            bail!(
+                "rule {:?} would not hold: the kernel doesn't stop programs (a program of ours that must be stopped was \
+                 not: {outcome:?}); write `degrade = \"observe\"` in such rules to have them report only",
+                rule.name
+            );
         }
     }
     let refused = canary::connect();

@@ -87,6 +87,7 @@ impl Kernel {
             .override_global("LAYOUT", layout, true)
             .override_global("SETTINGS", settings, true)
             .override_global(aya_log::LEVEL, &(log as u8), true)
+            .map_max_entries("SCRATCH", scratch_buffers())
             .map_max_entries("DATABASE_PORTS", none_if(sizes.databases == 0, ports))
             .map_max_entries("DATABASE_COUNTS", databases)
             .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, ports))
@@ -228,6 +229,13 @@ impl Kernel {
             program.fd().is_ok().then_some((probe, program))
         })
     }
+}
+
+/// Execs that may be inside the kernel programs at one time: those that run and those that were pre-empted.
+fn scratch_buffers() -> u32 {
+    const PER_CPU: u32 = 8;
+    let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
+    limits::SCRATCH.max(cpus.saturating_mul(PER_CPU))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program> {
