@@ -6,28 +6,11 @@
 use crate::limits;
 
 pub mod ports;
+mod sets;
+
+pub use sets::{Membership, RuleSet, WorkloadSet};
 
 wire! {
-    /// A set of workloads: bit `n` is the `n`th `[[workload]]` of the policy.
-    pub struct WorkloadSet {
-        /// The bits, lowest first.
-        pub bits: [u64; limits::WORKLOADS / 64],
-    }
-
-    /// A set of rules of one kind: bit `n` is the `n`th rule in file order.
-    pub struct RuleSet {
-        /// The bits, lowest first.
-        pub bits: [u64; limits::RULES / 64],
-    }
-
-    /// What an object of policy (a file, a glob's end state, a class of files) stands for.
-    pub struct Membership {
-        /// Workloads that a process running it belongs to.
-        pub workloads: WorkloadSet,
-        /// Exec rules that name it.
-        pub exec_rules: RuleSet,
-    }
-
     /// A rule, ready for evaluation.
     pub struct Rule {
         /// The workloads it speaks of.
@@ -223,100 +206,6 @@ pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &WorkloadSet) -
     Decision::NONE
 }
 
-impl WorkloadSet {
-    /// No workload.
-    pub const EMPTY: Self = Self { bits: [0; limits::WORKLOADS / 64] };
-
-    /// Adds a workload; indices past the limit are ignored.
-    pub const fn insert(&mut self, index: usize) {
-        if index < limits::WORKLOADS {
-            self.bits[index / 64] |= 1 << (index % 64);
-        }
-    }
-
-    /// Whether the sets have a workload in common.
-    #[inline(always)]
-    #[must_use]
-    pub const fn meets(&self, other: &Self) -> bool {
-        (self.bits[0] & other.bits[0]) | (self.bits[1] & other.bits[1]) != 0
-    }
-
-    /// Adds all of another set.
-    #[inline(always)]
-    pub const fn add(&mut self, other: &Self) {
-        self.bits[0] |= other.bits[0];
-        self.bits[1] |= other.bits[1];
-    }
-
-    /// The first workload of the set in file order, or the number of workloads there can be.
-    #[inline(always)]
-    #[must_use]
-    pub const fn first(&self) -> u32 {
-        if self.bits[0] != 0 {
-            self.bits[0].trailing_zeros()
-        } else if self.bits[1] != 0 {
-            64 + self.bits[1].trailing_zeros()
-        } else {
-            limits::WORKLOADS as u32
-        }
-    }
-}
-
-impl RuleSet {
-    /// No rule.
-    pub const EMPTY: Self = Self { bits: [0; limits::RULES / 64] };
-
-    /// Adds a rule; indices past the limit are ignored.
-    pub const fn insert(&mut self, index: usize) {
-        if index < limits::RULES {
-            self.bits[index / 64] |= 1 << (index % 64);
-        }
-    }
-
-    /// Adds all of another set.
-    #[inline(always)]
-    pub const fn add(&mut self, other: &Self) {
-        self.bits[0] |= other.bits[0];
-        self.bits[1] |= other.bits[1];
-        self.bits[2] |= other.bits[2];
-        self.bits[3] |= other.bits[3];
-    }
-
-    /// Takes out the first rule in file order.
-    #[inline(always)]
-    pub fn take_first(&mut self) -> Option<u32> {
-        let mut word = 0;
-        while word < limits::RULES / 64 {
-            let bits = self.bits[word];
-            if bits != 0 {
-                self.bits[word] = bits & bits.wrapping_sub(1);
-                return Some(word as u32 * 64 + bits.trailing_zeros());
-            }
-            word += 1;
-        }
-        None
-    }
-
-    /// Whether the set is empty.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.bits[0] | self.bits[1] | self.bits[2] | self.bits[3] == 0
-    }
-}
-
-impl Membership {
-    /// Of no consequence.
-    pub const NONE: Self = Self { workloads: WorkloadSet::EMPTY, exec_rules: RuleSet::EMPTY };
-
-    /// Adds all of another.
-    #[inline(always)]
-    pub const fn add(&mut self, other: &Self) {
-        self.workloads.add(&other.workloads);
-        self.exec_rules.add(&other.exec_rules);
-    }
-}
-
 impl Rule {
     /// A rule about `subjects`.
     #[must_use]
@@ -332,65 +221,4 @@ impl Rule {
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-    use proptest::prelude::*;
-    use std::vec::Vec;
-
-    fn set(bits: &[usize]) -> WorkloadSet {
-        let mut set = WorkloadSet::EMPTY;
-        bits.iter().for_each(|bit| set.insert(*bit));
-        set
-    }
-
-    fn candidates(bits: &[usize]) -> RuleSet {
-        let mut set = RuleSet::EMPTY;
-        bits.iter().for_each(|bit| set.insert(*bit));
-        set
-    }
-
-    #[test]
-    fn the_first_rule_that_applies_decides() {
-        let rules = [
-            Rule::new(set(&[0]), Action::Kill, Action::Next, Mode::Enforce),
-            Rule::new(set(&[1]), Action::Allow, Action::Deny, Mode::Observe),
-        ];
-        let rules = &rules[..];
-        let both = candidates(&[0, 1]);
-        assert_eq!(
-            decide(&rules, &both, &set(&[0, 1])),
-            Decision { rule: 0, verdict: verdict::KILL, mode: 1 }
-        );
-        assert_eq!(decide(&rules, &both, &set(&[1])), Decision { rule: 1, verdict: verdict::ALLOW, mode: 0 });
-        assert_eq!(decide(&rules, &both, &set(&[])), Decision { rule: 1, verdict: verdict::DENY, mode: 0 });
-        assert_eq!(decide(&rules, &candidates(&[0]), &set(&[1])), Decision::NONE);
-        assert_eq!(decide(&rules, &RuleSet::EMPTY, &set(&[0])), Decision::NONE);
-    }
-
-    proptest! {
-        /// Against the obvious way to say it: a filter over a list.
-        #[test]
-        fn decides_as_a_plain_search_does(
-            rows in prop::collection::vec((any::<[u64; 2]>(), 0u8..5, 0u8..5, 0u8..2), 0..256),
-            bits in any::<[u64; 4]>(),
-            subject in any::<[u64; 2]>(),
-        ) {
-            let rules: Vec<Rule> = rows.iter().map(|(subjects, on_member, on_other, mode)| Rule {
-                subjects: WorkloadSet { bits: *subjects },
-                on_member: *on_member, on_other: *on_other, mode: *mode, zero: [0; 5],
-            }).collect();
-            let expected = rules.iter().enumerate()
-                .filter(|(index, _)| bits[index / 64] >> (index % 64) & 1 == 1)
-                .map(|(index, rule)| {
-                    let member = (0..128).any(|bit: usize| {
-                        (rule.subjects.bits[bit / 64] & subject[bit / 64]) >> (bit % 64) & 1 == 1
-                    });
-                    (index, if member { rule.on_member } else { rule.on_other }, rule.mode)
-                })
-                .find(|(_, action, _)| *action != 0)
-                .map_or(Decision::NONE, |(rule, verdict, mode)| Decision { rule: rule as u16, verdict, mode });
-            prop_assert_eq!(decide(&&rules[..], &RuleSet { bits }, &WorkloadSet { bits: subject }), expected);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,119 @@
+//! Sets of workloads and of rules, as bits.
+
+use crate::limits;
+
+wire! {
+    /// A set of workloads: bit `n` is the `n`th `[[workload]]` of the policy.
+    pub struct WorkloadSet {
+        /// The bits, lowest first.
+        pub bits: [u64; limits::WORKLOADS / 64],
+    }
+
+    /// A set of rules of one kind: bit `n` is the `n`th rule in file order.
+    pub struct RuleSet {
+        /// The bits, lowest first.
+        pub bits: [u64; limits::RULES / 64],
+    }
+
+    /// What an object of policy (a file, a glob's end state, a class of files) stands for.
+    pub struct Membership {
+        /// Workloads that a process running it belongs to.
+        pub workloads: WorkloadSet,
+        /// Exec rules that name it.
+        pub exec_rules: RuleSet,
+    }
+}
+
+impl WorkloadSet {
+    /// No workload.
+    pub const EMPTY: Self = Self { bits: [0; limits::WORKLOADS / 64] };
+
+    /// Adds a workload; indices past the limit are ignored.
+    pub const fn insert(&mut self, index: usize) {
+        if index < limits::WORKLOADS {
+            self.bits[index / 64] |= 1 << (index % 64);
+        }
+    }
+
+    /// Whether the sets have a workload in common.
+    #[inline(always)]
+    #[must_use]
+    pub const fn meets(&self, other: &Self) -> bool {
+        (self.bits[0] & other.bits[0]) | (self.bits[1] & other.bits[1]) != 0
+    }
+
+    /// Adds all of another set.
+    #[inline(always)]
+    pub const fn add(&mut self, other: &Self) {
+        self.bits[0] |= other.bits[0];
+        self.bits[1] |= other.bits[1];
+    }
+
+    /// The first workload of the set in file order, or the number of workloads there can be.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first(&self) -> u32 {
+        if self.bits[0] != 0 {
+            self.bits[0].trailing_zeros()
+        } else if self.bits[1] != 0 {
+            64 + self.bits[1].trailing_zeros()
+        } else {
+            limits::WORKLOADS as u32
+        }
+    }
+}
+
+impl RuleSet {
+    /// No rule.
+    pub const EMPTY: Self = Self { bits: [0; limits::RULES / 64] };
+
+    /// Adds a rule; indices past the limit are ignored.
+    pub const fn insert(&mut self, index: usize) {
+        if index < limits::RULES {
+            self.bits[index / 64] |= 1 << (index % 64);
+        }
+    }
+
+    /// Adds all of another set.
+    #[inline(always)]
+    pub const fn add(&mut self, other: &Self) {
+        self.bits[0] |= other.bits[0];
+        self.bits[1] |= other.bits[1];
+        self.bits[2] |= other.bits[2];
+        self.bits[3] |= other.bits[3];
+    }
+
+    /// Takes out the first rule in file order.
+    #[inline(always)]
+    pub fn take_first(&mut self) -> Option<u32> {
+        let mut word = 0;
+        while word < limits::RULES / 64 {
+            let bits = self.bits[word];
+            if bits != 0 {
+                self.bits[word] = bits & bits.wrapping_sub(1);
+                return Some(word as u32 * 64 + bits.trailing_zeros());
+            }
+            word += 1;
+        }
+        None
+    }
+
+    /// Whether the set is empty.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bits[0] | self.bits[1] | self.bits[2] | self.bits[3] == 0
+    }
+}
+
+impl Membership {
+    /// Of no consequence.
+    pub const NONE: Self = Self { workloads: WorkloadSet::EMPTY, exec_rules: RuleSet::EMPTY };
+
+    /// Adds all of another.
+    #[inline(always)]
+    pub const fn add(&mut self, other: &Self) {
+        self.workloads.add(&other.workloads);
+        self.exec_rules.add(&other.exec_rules);
+    }
+}
