@@ -74,7 +74,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Stage::Scenarios => stages.run("scenarios", || scenarios(args, context)),
             Stage::Vm => match setup::out_of_reach(context, Purpose::Vm)? {
                 Some(missing) => stages.leave_out("guest", &format!("only root can install the {missing}")),
-                None => stages.run("guest", || vm::run(&vm::Args::only(IN_GUEST), context)),
+                None => {
+                    stages.run("guest", || vm::run(&vm::Args::only(IN_GUEST), context));
+                    // There denials attach and never run: the agent must notice, and kill instead.
+                    let denials = || vm::Args::only(&IN_GUEST[..1]).without_lsm();
+                    stages.run("guest without BPF LSM", || vm::run(&denials(), context));
+                }
             },
         }
     }

@@ -60,6 +60,11 @@ impl Args {
     pub fn only(tests: &[&str]) -> Self {
         Self { arguments: tests.iter().map(OsString::from).collect(), ..Self::default() }
     }
+
+    /// With a kernel on which programs attach to security hooks and never run.
+    pub fn without_lsm(self) -> Self {
+        Self { lsm: Lsm::None, ..self }
+    }
 }
 
 /// The security modules of a guest.
