@@ -114,12 +114,6 @@ impl Sinks {
         }
     }
 
-    /// Whether any sink wants events that are no findings.
-    #[must_use]
-    pub fn want_events(&self) -> bool {
-        self.sinks.iter().any(|sink| sink.events)
-    }
-
     /// Lets every sink open its file anew: what a log rotation asks for (`SIGHUP`). Doesn't wait.
     pub fn reopen(&self) {
         for sink in &self.sinks {

@@ -1,7 +1,5 @@
 //! `cargo xtask demo`: what the agent does, shown without touching the host.
 
-use std::ffi::OsString;
-
 use anyhow::{Result, bail};
 
 use crate::{
@@ -13,14 +11,10 @@ use crate::{
 
 /// What `demo` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// For the demo itself
-    #[arg(last = true, value_name = "ARGS")]
-    arguments: Vec<OsString>,
-}
+pub struct Args {}
 
 /// Runs the subcommand; on success this process has become the demo.
-pub fn run(args: &Args, context: &Context) -> Result<()> {
+pub fn run(_: &Args, context: &Context) -> Result<()> {
     if !context.is_root() {
         bail!(
             "the demo makes namespaces and loads kernel programs, which needs root: run\n  {}",
@@ -32,6 +26,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let probes = build::probes(context)?;
     let cargo = Cmd::cargo(context)?.args(["build", "--package", "tests", "--features", "scenarios"]);
     cargo.args(["--bin", "demo", "--release"]).run()?;
-    let demo = Cmd::new(context, context.target("release/demo")).args(&args.arguments);
+    let demo = Cmd::new(context, context.target("release/demo"));
     match demo.env("MONITOR_BIN", agent).env("MONITOR_PROBE_DIR", probes).exec()? {}
 }

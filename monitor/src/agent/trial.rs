@@ -16,12 +16,12 @@ use crate::{
 /// An empty policy's maps.
 const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0 };
 
-/// Loads every program once, attaches none; what the verifier said of each.
-pub fn programs(ground: &Ground) -> Result<Vec<Loaded>> {
+/// Loads some of the programs once, attaches none; what the verifier said of each.
+pub fn programs(ground: &Ground, wanted: impl Fn(&Probe) -> bool) -> Result<Vec<Loaded>> {
     let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
-    let load = |probe: &Probe| {
+    let load = |probe: &'static Probe| {
         kernel.load(probe).unwrap_or_else(|error| Loaded {
-            program: PROBES.iter().find(|row| row.program == probe.program).map_or("", |row| row.program),
+            program: probe.program,
             kind: probe.attach.name(),
             state: "refused",
             reason: Some(format!("{error:#}")),
@@ -31,7 +31,7 @@ pub fn programs(ground: &Ground) -> Result<Vec<Loaded>> {
             load_ms: 0.0,
         })
     };
-    Ok(PROBES.iter().map(load).collect())
+    Ok(PROBES.iter().filter(|probe| wanted(probe)).map(load).collect())
 }
 
 /// Whether execs can be refused: an LSM program must load, attach, and refuse the agent's own canary.

@@ -13,6 +13,7 @@ use crate::{
     host::{cgroup::Scope, interfaces},
     kernel::{
         load::Loaded,
+        probes::Attach,
         support::{self, Capability, feature},
     },
 };
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut out = String::new();
     let mut healthy = true;
     if args.programs {
-        let programs = trial::programs(&ground)?;
+        let programs = trial::programs(&ground, |_| true)?;
         healthy = programs.iter().all(|program| program.state == "loaded" || program.kind == "lsm");
         if args.json { json(&programs, &mut out)? } else { table(&programs, &mut out) }
     } else {
@@ -101,8 +102,8 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
 
 /// Whether the packet program loads. It is attached nowhere: in the driver or behind it shows when it is.
 fn packets(ground: &Ground) -> Result<Capability> {
-    let program = trial::programs(ground)?.into_iter().find(|program| program.kind == "xdp");
-    let refused = program.and_then(|program| program.reason);
+    let programs = trial::programs(ground, |probe| probe.attach == Attach::Xdp)?;
+    let refused = programs.into_iter().find_map(|program| program.reason);
     let (state, reason) = if refused.is_some() { ("missing", "xdp_refused") } else { ("available", "") };
     let detail = refused.unwrap_or_else(|| {
         "XDP: in the driver where it can, else behind it; shown by monitor_attach_info when attached"
