@@ -197,8 +197,10 @@ impl KernelState for KernelCounters {
             entries: self.gauges.processes.load(Relaxed),
             capacity: limits::PROCESSES.into(),
         };
-        let buckets =
-            Map { name: "BUCKETS".into(), entries: sources.iter().sum(), capacity: limits::SOURCES.into() };
+        // Without a rate limit the map of buckets is made with a single entry, which nothing fills.
+        let unlimited = self.names.rules(RuleKind::RateLimit).is_empty();
+        let capacity = if unlimited { 1 } else { limits::SOURCES.into() };
+        let buckets = Map { name: "BUCKETS".into(), entries: sources.iter().sum(), capacity };
         Snapshot {
             events: Kind::ALL.iter().flat_map(event).collect(),
             lost,
