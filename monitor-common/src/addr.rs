@@ -36,6 +36,21 @@ impl Addr {
         }
     }
 
+    /// Whether it stands for any address, as IPv4 or IPv6.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_unspecified(&self) -> bool {
+        let mut index = 0;
+        while index < 16 {
+            let may_be_mapped = index == 10 || index == 11;
+            if self.bytes[index] != 0 && !may_be_mapped {
+                return false;
+            }
+            index += 1;
+        }
+        self.bytes[10] == self.bytes[11] && (self.bytes[10] == 0 || self.bytes[10] == 0xff)
+    }
+
     /// Whether this is an IPv4 address in mapped form.
     #[inline(always)]
     #[must_use]

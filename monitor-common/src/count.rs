@@ -1,6 +1,11 @@
 //! The table of what the kernel programs count about events, so that the books can be balanced:
 //! seen = delivered + suppressed + lost, for every kind of event.
 
+use crate::{
+    limits,
+    policy::{RuleKind, masks::Direction},
+};
+
 /// Declares the counters kept for each kind of event.
 macro_rules! counts {
     ($($(#[$meta:meta])* $name:ident = $code:literal => $family:ident $reason:literal;)*) => {
@@ -74,11 +79,24 @@ pub const fn slot(kind: u16, count: Count) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn decision_slot(rule_kind: u8, rule: u16, verdict: u8, mode: u8) -> u32 {
-    ((rule_kind as u32 * crate::limits::RULES as u32 + rule as u32) * 2 + mode as u32) * 8 + verdict as u32
+    ((rule_kind as u32 * limits::RULES as u32 + rule as u32) * 2 + mode as u32) * 8 + verdict as u32
 }
 
 /// How many [`decision_slot`]s there are.
-pub const DECISIONS: u32 = 2 * crate::limits::RULES as u32 * 2 * 8;
+pub const DECISIONS: u32 = RuleKind::ALL.len() as u32 * limits::RULES as u32 * 2 * 8;
+
+/// Index of the counters of a database rule for a workload (the one past the last: none of them).
+#[inline(always)]
+#[must_use]
+pub const fn database_slot(direction: Direction, rule: u16, workload: u32) -> u32 {
+    (rule as u32 * Direction::ALL.len() as u32 + direction as u32) * (limits::WORKLOADS as u32 + 1) + workload
+}
+
+/// How many [`database_slot`]s a number of database rules takes.
+#[must_use]
+pub const fn database_slots(rules: u32) -> u32 {
+    rules * Direction::ALL.len() as u32 * (limits::WORKLOADS as u32 + 1)
+}
 
 /// Other things the kernel programs count; the value is the index.
 #[repr(u32)]
@@ -94,6 +112,23 @@ pub enum Stat {
     LsmHookRuns = 3,
     /// A file was at a policy path's inode, but not in the version that was resolved.
     StaleFile = 4,
+    /// A cgroup that policy names could not be remembered: the table was full, or its path too long.
+    CgroupTableFull = 5,
+    /// A file was executed whose content isn't the one that policy gives.
+    UnverifiedFile = 6,
+}
+
+impl Stat {
+    /// All, in the order of their codes.
+    pub const ALL: [Self; 7] = [
+        Self::ProcessTableFull,
+        Self::UnknownProcess,
+        Self::ExecHookRuns,
+        Self::LsmHookRuns,
+        Self::StaleFile,
+        Self::CgroupTableFull,
+        Self::UnverifiedFile,
+    ];
 }
 
 /// How many [`Stat`]s there are.
@@ -113,7 +148,42 @@ wire! {
         /// Connections by verdict code and mode: index `mode * 6 + verdict`.
         pub connections: [u64; 12],
     }
+
+    /// Traffic of the connections of one database rule and one workload.
+    pub struct Traffic {
+        /// Connections that were established.
+        pub opened: u64,
+        /// Connections that ended.
+        pub closed: u64,
+        /// Bytes that the other end sent, of those that ended.
+        pub received: u64,
+        /// Bytes sent to the other end and acknowledged, of those that ended.
+        pub sent: u64,
+        /// How long those lived altogether, nanoseconds.
+        pub lifetime_ns: u64,
+        /// How many lived at most as long as the [`LIFETIMES_MS`] with the same index; the last: longer.
+        pub lifetimes: [u64; LIFETIMES],
+    }
+
+    /// A connection whose end is waited for.
+    pub struct Connection {
+        /// When it was opened, nanoseconds since boot.
+        pub since_ns: u64,
+        /// The [`database_slot`] it is counted in.
+        pub slot: u32,
+        /// The process that opened it or listened for it.
+        pub pid: u32,
+        /// 1 when it is established.
+        pub open: u32,
+        /// Zero.
+        pub zero: u32,
+    }
 }
+
+/// Upper bounds of the classes of lifetimes, milliseconds.
+pub const LIFETIMES_MS: [u64; LIFETIMES - 1] = [1, 10, 100, 1_000, 10_000, 60_000, 600_000, 3_600_000];
+/// Classes of lifetimes.
+pub const LIFETIMES: usize = 9;
 
 /// What a rate limit did with a packet; the value is the index.
 #[repr(u32)]

@@ -115,10 +115,19 @@ events! {
     Listen = 6 "listen" in listen;
     /// A source went over a rate limit.
     Limit = 7 "limit" in limited;
+    /// A raw or packet socket was asked for.
+    Socket = 8 "socket" in socket;
+    /// A unix socket was about to be connected to, or to be given its name.
+    Unix = 9 "unix" in unix;
+    /// A packet came for a database from where none may.
+    Source = 10 "source" in source;
+    /// A connection to a database was found in the hands of who may not have opened it: it is older than the policy,
+    /// or was handed over. Found by the agent, not by a kernel program.
+    Held = 11 "held" in held;
 }
 
 /// Kinds are indexed by their code in counters; this is how many indices that takes.
-pub const KINDS: u32 = 8;
+pub const KINDS: u32 = 16;
 
 wire! {
     /// One end of a conversation.
@@ -168,9 +177,12 @@ impl Kind {
         use crate::policy::RuleKind;
         match self {
             Self::Exec => Some(RuleKind::Exec),
-            Self::Connect => Some(RuleKind::Database),
+            Self::Connect | Self::Bind | Self::Listen | Self::Unix | Self::Source | Self::Held => {
+                Some(RuleKind::Database)
+            }
             Self::Limit => Some(RuleKind::RateLimit),
-            Self::Fork | Self::Exit | Self::Bind | Self::Listen => None,
+            Self::Socket => Some(RuleKind::RawSockets),
+            Self::Fork | Self::Exit => None,
         }
     }
 }

@@ -1,6 +1,12 @@
 //! Who a process is: the file it runs, as the kernel knows it, and what is remembered of it.
 
-use crate::{limits, policy::Membership, policy::WorkloadSet};
+use crate::{
+    limits,
+    policy::{
+        Masks, Membership, WorkloadSet,
+        masks::{Kin, Kinship},
+    },
+};
 
 wire! {
     /// Executable identity: the file itself, not one of its names.
@@ -37,6 +43,8 @@ wire! {
         pub exe: ExeId,
         /// Workloads the file makes its process belong to, and exec rules that name it.
         pub member: Membership,
+        /// Workloads it would be of if its content were the one that they give.
+        pub unverified: WorkloadSet,
     }
 
     /// Where in the host's tree the root of a mounted file system lies.
@@ -48,16 +56,35 @@ wire! {
     }
 
     /// What the kernel side remembers of a process, from its fork or exec, or from the scan at start.
+    ///
+    /// The `of_` sets are the workloads that one dimension lets it belong to, those that don't ask about it included;
+    /// it belongs to those that are in all of them, and to `kept`.
     pub struct Process {
         /// The file it runs.
         pub exe: ExeId,
-        /// Workloads it belongs to.
+        /// Workloads it belongs to, as of when `cgroup`, `uid` and `gid` were what is noted here.
         pub workloads: WorkloadSet,
+        /// By the file it runs.
+        pub of_exe: WorkloadSet,
+        /// By its cgroup, user and group.
+        pub of_place: WorkloadSet,
+        /// By the process that made it, as that was then.
+        pub of_parent: WorkloadSet,
+        /// By all that are above it, each as it was when it made the next; and by what it was itself before an exec.
+        pub of_ancestor: WorkloadSet,
+        /// Workloads it stays in for good (`descendants`).
+        pub kept: WorkloadSet,
         /// Start time, nanoseconds since boot. Exact from a hook; from the scan in steps of a clock tick.
         pub start_ns: u64,
+        /// Its cgroup when `of_place` was found out; 0 if it wasn't yet.
+        pub cgroup: u64,
+        /// Its real user then.
+        pub uid: u32,
+        /// Its real group then.
+        pub gid: u32,
         /// Parent at fork.
         pub ppid: u32,
-        /// [`SCANNED`] or 0.
+        /// [`SCANNED`], [`LOADER`] or 0.
         pub flags: u32,
     }
 }
@@ -65,6 +92,106 @@ wire! {
 /// [`Process::flags`]: read from `/proc` at start, which an unprivileged process can forge for itself; anything newer
 /// is the kernel's own word.
 pub const SCANNED: u32 = 1;
+/// [`Process::flags`]: it is a dynamic loader that was started by hand; the program is what it maps.
+pub const LOADER: u32 = 2;
+
+impl Process {
+    /// Nobody that is known.
+    pub const NONE: Self = Self {
+        exe: ExeId::NONE,
+        workloads: WorkloadSet::EMPTY,
+        of_exe: WorkloadSet::EMPTY,
+        of_place: WorkloadSet::EMPTY,
+        of_parent: WorkloadSet::EMPTY,
+        of_ancestor: WorkloadSet::EMPTY,
+        kept: WorkloadSet::EMPTY,
+        start_ns: 0,
+        cgroup: 0,
+        uid: 0,
+        gid: 0,
+        ppid: 0,
+        flags: 0,
+    };
+
+    /// A process of which nothing is known yet but that it is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stranger(masks: &Masks) -> Self {
+        Self {
+            of_exe: masks.any_exe,
+            of_parent: masks.any_parent,
+            of_ancestor: masks.any_ancestor,
+            ..Self::NONE
+        }
+    }
+
+    /// Whether `of_place` holds for this cgroup and these ids.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_at(&self, cgroup: u64, uid: u32, gid: u32) -> bool {
+        self.cgroup == cgroup && self.uid == uid && self.gid == gid
+    }
+
+    /// Decides its workloads from the sets.
+    #[inline(always)]
+    pub const fn settle(&mut self, masks: &Masks) {
+        let of_kin = self.of_parent.and(&self.of_ancestor);
+        let all = self.of_exe.and(&self.of_place).and(&of_kin);
+        self.kept.add(&all.and(&masks.descendants));
+        self.workloads = all.or(&self.kept);
+    }
+
+    /// Puts it in a cgroup with a user and a group, each given by the workloads that ask for it.
+    #[inline(always)]
+    pub const fn place(
+        &mut self,
+        masks: &Masks,
+        cgroup: &WorkloadSet,
+        user: &WorkloadSet,
+        group: &WorkloadSet,
+    ) {
+        self.of_place =
+            cgroup.or(&masks.any_cgroup).and(&user.or(&masks.any_user)).and(&group.or(&masks.any_group));
+        self.settle(masks);
+    }
+
+    /// It made `child`, which is a copy of it so far.
+    #[inline(always)]
+    pub fn begets(&self, child: &mut Self, masks: &Masks, kin: &impl Kinship) {
+        let below = relations(&self.workloads, masks, kin);
+        child.of_parent = masks.any_parent.or(&below.parent);
+        child.of_ancestor.add(&below.ancestor);
+        child.settle(masks);
+    }
+
+    /// It runs another file from now on, by which it may belong to `of_exe`.
+    #[inline(always)]
+    pub fn becomes(&mut self, exe: ExeId, of_exe: &WorkloadSet, masks: &Masks, kin: &impl Kinship) {
+        let below = relations(&self.workloads, masks, kin);
+        self.of_ancestor.add(&below.ancestor);
+        self.exe = exe;
+        self.of_exe = masks.any_exe.or(of_exe);
+        self.settle(masks);
+    }
+}
+
+/// What a member of all these workloads makes of those below it.
+#[inline(always)]
+fn relations(workloads: &WorkloadSet, masks: &Masks, kinship: &impl Kinship) -> Kin {
+    let mut found = Kin { parent: WorkloadSet::EMPTY, ancestor: WorkloadSet::EMPTY };
+    let mut named = workloads.and(&masks.kin);
+    let mut tried = 0;
+    // Bounded for the verifier; nearly always nobody is named.
+    while tried < limits::WORKLOADS {
+        let Some(index) = named.take_first() else { break };
+        if let Some(kin) = kinship.kin(index) {
+            found.parent.add(&kin.parent);
+            found.ancestor.add(&kin.ancestor);
+        }
+        tried += 1;
+    }
+    found
+}
 
 impl ExeId {
     /// Stands for "not known".

@@ -58,6 +58,8 @@ kernel_layout! {
     task_signal: "task_struct" ["signal"];
     /// Address space.
     task_mm: "task_struct" ["mm"];
+    /// Flags of the thread (`PF_*`).
+    task_flags: "task_struct" ["flags"];
     /// Threads of the process that have not begun to exit.
     signal_live: "signal_struct" ["live.counter"];
     /// Where the arguments begin.
@@ -70,6 +72,8 @@ kernel_layout! {
     bprm_filename: "linux_binprm" ["filename"];
     /// Name of the binary that really runs; another pointer than `filename` for scripts.
     bprm_interp: "linux_binprm" ["interp"];
+    /// The first bytes of the file.
+    bprm_buf: "linux_binprm" ["buf"];
     /// The inode of an open file.
     file_inode: "file" ["f_inode"];
     /// The directory entry of an open file.
@@ -106,6 +110,24 @@ kernel_layout! {
     sock_v6_rcv_saddr: "sock" ["__sk_common.skc_v6_rcv_saddr"];
     /// IP protocol.
     sock_protocol: "sock" ["sk_protocol"];
+    /// Remote port, network order.
+    sock_dport: "sock" ["__sk_common.skc_dport"];
+    /// Bytes that the other end has acknowledged.
+    tcp_bytes_acked: "tcp_sock" ["bytes_acked"];
+    /// Bytes received in order.
+    tcp_bytes_received: "tcp_sock" ["bytes_received"];
+    /// The socket's file.
+    unix_dentry: "unix_sock" ["path.dentry"];
+    /// The part of a socket that is not about files.
+    socket_sk: "socket" ["sk"];
+    /// Which hierarchy a cgroup belongs to.
+    cgroup_root: "cgroup" ["root"];
+    /// Its number; 0 is version 2.
+    cgroup_root_id: "cgroup_root" ["hierarchy_id"];
+    /// The directory of a cgroup.
+    cgroup_kn: "cgroup" ["kn"];
+    /// Its number, which is the cgroup's id.
+    kernfs_id: "kernfs_node" ["id"];
 }
 
 #[cfg(test)]
@@ -120,7 +142,7 @@ mod tests {
             index
         });
         assert_eq!(layout.task_pid, 1);
-        assert_eq!(layout.sock_protocol as usize, FIELDS.len());
+        assert_eq!(layout.kernfs_id as usize, FIELDS.len());
         assert_eq!(size_of::<KernelLayout>(), FIELDS.len() * 4);
     }
 

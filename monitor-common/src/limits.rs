@@ -21,6 +21,23 @@ pub const FILES: u32 = 16_384;
 /// Processes (thread groups) whose identity is kept. Linux' default `pid_max` is 32,768 to 4,194,304, depending on
 /// the number of CPUs; when the table is full, further processes are counted as unknown.
 pub const PROCESSES: u32 = 65_536;
+/// Cgroups that policy names, with the exception of those below them.
+pub const CGROUPS: u32 = 16_384;
+/// Levels of the cgroup tree that are looked at for a group that policy names.
+pub const CGROUP_DEPTH: i32 = 16;
+/// Bytes of a cgroup's path that are compared; the kernel's tracepoint has no more (`TRACE_CGROUP_PATH_LEN` in
+/// `kernel/cgroup/cgroup-internal.h`).
+pub const CGROUP_PATH: usize = 1024;
+/// Users, and as many groups, that policy names.
+pub const ACCOUNTS: u32 = 4096;
+/// Prefixes in all `addresses`, and as many in all `sources`.
+pub const PREFIXES: u32 = 100_000;
+/// Connections to or of databases whose traffic is counted when they end; the longest silent is forgotten first.
+pub const CONNECTIONS: u32 = 65_536;
+/// Ports that a workload listens on and a database rule speaks of.
+pub const LISTENERS: u32 = 4096;
+/// Senders that a database rule refused and that were reported less than a second ago.
+pub const REFUSED_SOURCES: u32 = 16_384;
 /// Rate limits that may speak of one port (of one protocol).
 pub const LIMITS_PER_PORT: usize = 4;
 /// Sources whose rate is tracked (all rate limits together); the least recently seen is forgotten first.

@@ -1,13 +1,16 @@
 //! The evaluator: which rule decides, and what. Used by the kernel programs and by the agent's commands.
 //!
 //! A request is a subject (the workloads its process belongs to) and a set of candidates: the rules whose object
-//! (file, port) matches. Rules are tried in file order; the first that applies to the subject decides.
+//! (file, port, address) matches. Rules are tried in file order; the first that applies to the subject decides.
+//! [`Masks`] turns what tables say of an object into candidates; [`decide`] does the rest.
 
 use crate::limits;
 
+pub mod masks;
 pub mod ports;
 mod sets;
 
+pub use masks::Masks;
 pub use sets::{Membership, RuleSet, WorkloadSet};
 
 wire! {
@@ -15,6 +18,8 @@ wire! {
     pub struct Rule {
         /// The workloads it speaks of.
         pub subjects: WorkloadSet,
+        /// If not empty, the rule applies only to a subject that is in one of these as well.
+        pub also: WorkloadSet,
         /// [`Action`] code for a subject that is in one of them.
         pub on_member: u8,
         /// [`Action`] code for any other subject.
@@ -114,11 +119,13 @@ pub enum RuleKind {
     Database = 1,
     /// `[[rate_limit]]`
     RateLimit = 2,
+    /// `[raw_sockets]`, of which there is one.
+    RawSockets = 3,
 }
 
 impl RuleKind {
     /// All, in the order of their codes.
-    pub const ALL: [Self; 3] = [Self::Exec, Self::Database, Self::RateLimit];
+    pub const ALL: [Self; 4] = [Self::Exec, Self::Database, Self::RateLimit, Self::RawSockets];
 
     /// The name of its table in the policy file.
     #[must_use]
@@ -127,6 +134,7 @@ impl RuleKind {
             Self::Exec => "exec",
             Self::Database => "database",
             Self::RateLimit => "rate_limit",
+            Self::RawSockets => "raw_sockets",
         }
     }
 }
@@ -176,12 +184,36 @@ impl Rules for &[Rule] {
     }
 }
 
+/// Who asks, as rules look at it.
+pub trait Subject {
+    /// Whether the rule with this index speaks of it; none if the rule doesn't apply at all.
+    fn is_member(&self, index: u32, rule: &Rule) -> Option<bool>;
+}
+
+impl Subject for WorkloadSet {
+    #[inline(always)]
+    fn is_member(&self, _: u32, rule: &Rule) -> Option<bool> {
+        if !rule.also.is_empty() && !rule.also.meets(self) {
+            return None;
+        }
+        Some(rule.subjects.meets(self))
+    }
+}
+
+/// A sender of packets is a subject, too: the set holds the rules that list its address.
+impl Subject for RuleSet {
+    #[inline(always)]
+    fn is_member(&self, index: u32, _: &Rule) -> Option<bool> {
+        Some(self.contains(index as u16))
+    }
+}
+
 /// Decides: of `candidates`, the first rule in file order that applies to `subject`.
 ///
 /// Costs one rule look-up per candidate that doesn't apply, plus one.
 #[inline(always)]
 #[must_use]
-pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &WorkloadSet) -> Decision {
+pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &impl Subject) -> Decision {
     let mut word = 0;
     while word < limits::RULES / 64 {
         let mut bits = candidates.bits[word];
@@ -195,7 +227,8 @@ pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &WorkloadSet) -
             bits &= bits.wrapping_sub(1);
             tried += 1;
             let Some(rule) = rules.rule(index) else { continue };
-            let action = if rule.subjects.meets(subject) { rule.on_member } else { rule.on_other };
+            let Some(is_member) = subject.is_member(index, &rule) else { continue };
+            let action = if is_member { rule.on_member } else { rule.on_other };
             if action != Action::Next as u8 {
                 // Action codes above `Next` are verdict codes.
                 return Decision { rule: index as u16, verdict: action, mode: rule.mode };
@@ -212,6 +245,7 @@ impl Rule {
     pub const fn new(subjects: WorkloadSet, on_member: Action, on_other: Action, mode: Mode) -> Self {
         Self {
             subjects,
+            also: WorkloadSet::EMPTY,
             on_member: on_member as u8,
             on_other: on_other as u8,
             mode: mode as u8,

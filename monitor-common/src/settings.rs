@@ -18,6 +18,16 @@ wire! {
     }
 }
 
+/// Byte that the automaton of globs is fed before a text that isn't the path of a file; no such path begins with it.
+pub mod tag {
+    /// The path of a cgroup below the mount of its tree follows.
+    pub const CGROUP: u8 = b'c';
+    /// The path of a socket in the host's tree follows.
+    pub const SOCKET: u8 = b's';
+    /// Arguments follow, each ended by a zero byte, the first being the program's own name.
+    pub const ARGUMENTS: u8 = b'a';
+}
+
 /// Classes of files without a path of their own; the value is the index of their [`crate::policy::Membership`].
 pub mod class {
     /// A file that is in no directory at all and never was: one of `memfd_create`, whatever memory it uses.

@@ -3,10 +3,9 @@
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use monitor_common::{
-    count::{Count, DatabaseCount, Stat, decision_slot, slot},
+    count::{Count, DatabaseCount, Stat, database_slot, decision_slot, slot},
     event::{Header, Kind},
-    limits,
-    policy::{Decision, NO_RULE, RuleKind},
+    policy::{Decision, NO_RULE, RuleKind, masks::Direction},
 };
 
 use crate::maps::{COUNTS, DATABASE_COUNTS, DECISIONS, EVENTS, STATS};
@@ -47,11 +46,11 @@ pub fn decided(kind: RuleKind, decision: &Decision) {
     }
 }
 
-/// Counts a connection to a database by the workload that asked for it.
+/// Counts a decision about a database by the workload that asked for it.
 #[inline(always)]
-pub fn database(decision: &Decision, workload: u32) {
-    let index = u32::from(decision.rule) * (limits::WORKLOADS as u32 + 1) + workload;
-    let Some(entry) = DATABASE_COUNTS.get_ptr_mut(index) else { return };
+pub fn database(direction: Direction, decision: &Decision, workload: u32) {
+    let slot = database_slot(direction, decision.rule, workload);
+    let Some(entry) = DATABASE_COUNTS.get_ptr_mut(slot) else { return };
     let column = usize::from(decision.mode & 1) * 6 + usize::from(decision.verdict & 7);
     if column < 12 {
         // SAFETY: `column` is inside of the array, which is inside of the live map value.

@@ -7,10 +7,12 @@ use aya_ebpf::helpers::{
 use monitor_common::{
     count::Stat,
     event::exec::{Exec, flags},
-    identity::ExeId,
+    glob::START,
+    identity::{ExeId, Process},
     limits,
-    policy::Membership,
-    settings::class,
+    policy::{Membership, RuleSet},
+    settings::{class, tag},
+    verifier::opaque,
 };
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
     field, follow,
     kernel::Object,
     maps::{BLANK, CLASSES, FILES, SCRATCH},
-    path::{add_globs, keep_path, locate, note, noted},
+    path::{add_globs, end_of, globs, keep_path, locate, note, noted, walk},
 };
 
 /// Bytes behind the usable part of a buffer, so that a masked offset plus a masked length stays inside.
@@ -42,10 +44,26 @@ pub struct Scratch {
     pub tail: [u8; TAIL],
     /// What policy says of the file.
     pub member: Membership,
+    /// What policy says of the script that the file interprets.
+    pub script: Script,
+    /// Exec rules whose condition on arguments was seen to hold.
+    pub met: RuleSet,
+    /// The process as it will be remembered.
+    pub process: Process,
     /// Where the path begins.
     pub from: u64,
     /// The path as it grows, from the end towards the beginning.
     pub path: [u8; limits::PATH + SLACK],
+}
+
+/// A script, as a security hook saw it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Script {
+    /// Its file; [`ExeId::NONE`] if there is none.
+    pub file: ExeId,
+    /// What policy says of it.
+    pub member: Membership,
 }
 
 /// A scratch buffer that is given back when it goes out of scope.
@@ -115,16 +133,16 @@ fn is_deleted(file: Object) -> bool {
     links == 0
 }
 
-/// Gathers what there is to know of the file into the buffer, and returns what policy says of it.
+/// Gathers what there is to know of the file into the buffer, and what policy says of it into `member`.
 ///
 /// VERIFIER: what one step finds out, the next reads from the buffer rather than from a register: memory of a map is
 /// unknown to it, so all the ways through a step are one state after it.
 #[inline(always)]
-pub fn gather(file: Object, scratch: &mut Scratch) -> Membership {
+pub fn gather(file: Object, scratch: &mut Scratch) {
     let id = identity(file);
     scratch.record.file = id;
     scratch.from = limits::PATH as u64;
-    locate(file, id.dev, scratch);
+    locate(follow!(file, file_dentry), id.dev, scratch);
     scratch.member = Membership::NONE;
     let noted = noted(scratch);
     if noted & flags::PATH_TRUNCATED != 0 {
@@ -134,7 +152,7 @@ pub fn gather(file: Object, scratch: &mut Scratch) -> Membership {
     } else if noted & flags::UNPLACED != 0 {
         add_class(class::UNPLACED, scratch);
     } else {
-        add_globs(scratch);
+        add_globs(scratch, None);
     }
     if noted & flags::MEMFD == 0 && is_deleted(file) {
         note(scratch, flags::DELETED);
@@ -144,16 +162,37 @@ pub fn gather(file: Object, scratch: &mut Scratch) -> Membership {
     if let Some(entry) = unsafe { FILES.get(id.key()) } {
         // A rule that names the file holds for every version of it; who belongs to a workload must be the very
         // version that was resolved.
-        scratch.member.exec_rules.add(&entry.member.exec_rules);
+        scratch.member.rules.add(&entry.member.rules);
         if entry.exe.same(&id) {
             scratch.member.workloads.add(&entry.member.workloads);
+            if !entry.unverified.is_empty() {
+                note(scratch, flags::UNVERIFIED);
+                stat(Stat::UnverifiedFile);
+            }
         } else {
             note(scratch, flags::STALE);
             stat(Stat::StaleFile);
         }
     }
+    if scratch.member.flags & Membership::LOADER != 0 {
+        note(scratch, flags::LOADER);
+    }
     keep_path(scratch);
-    scratch.member
+}
+
+/// Finds the rules whose condition on arguments holds, with the arguments where [`keep_args`] put them.
+#[inline(always)]
+pub fn judge_args(scratch: &mut Scratch) {
+    let Some(globs) = globs() else { return };
+    let at = scratch.record.path_len as usize + scratch.record.script_len as usize;
+    let len = scratch.record.args_len as usize;
+    let start = globs.step(START, tag::ARGUMENTS);
+    let state = walk(globs, start, limits::ARGS, |step| {
+        (step < len).then(|| scratch.tail[opaque(at + step) & (TAIL - 1)])
+    });
+    if let Some(end) = end_of(state) {
+        scratch.met = end.rules;
+    }
 }
 
 #[inline(always)]
@@ -206,6 +245,6 @@ pub fn keep_args(task: Object, scratch: &mut Scratch) {
     if code == 0 {
         scratch.record.args_len = len as u16;
     } else {
-        scratch.record.header.flags |= flags::NO_ARGS;
+        scratch.record.header.flags |= flags::NO_ARGS | flags::ARGS_TRUNCATED;
     }
 }

@@ -33,6 +33,15 @@ impl Object {
     }
 }
 
+/// Reads a field of a program's context: volatile, because the kernel rewrites each access and wants its exact width.
+#[macro_export]
+macro_rules! context {
+    ($context:expr, $($field:tt)+) => {
+        // SAFETY: the context is valid for the run of the program, and the verifier checks the access.
+        unsafe { core::ptr::read_volatile(&raw const (*$context).$($field)+) }
+    };
+}
+
 /// Loads a field by its name in the table of kernel fields.
 #[macro_export]
 macro_rules! field {

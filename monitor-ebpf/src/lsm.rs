@@ -1,24 +1,30 @@
 //! Refuses execs before they happen, where the kernel runs BPF LSM programs.
 
-use aya_ebpf::{helpers::bpf_get_current_task_btf, macros::lsm, programs::LsmContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf},
+    macros::lsm,
+    programs::LsmContext,
+};
 use monitor_common::{
     count::{Count, Stat},
     event::{Kind, exec::flags},
-    policy::{RuleKind, verdict},
+    identity::{ExeId, LOADER},
+    policy::{Decision, RuleKind, verdict},
 };
 
 use crate::{
     emit::{self, count, header, stat},
-    executable::{self, Buffer},
+    executable::{self, Buffer, Script},
     field, follow, global,
     kernel::Object,
-    maps::EXEC_RULES,
+    maps::{EXEC_RULES, SCRIPTS},
+    path::{note, noted},
     policy,
-    process::{is_canary, submit},
-    subject::{actor, in_scope, known, pid},
+    process::{is_canary, is_exempt, submit},
+    subject::{actor, in_scope, known, masks, pid},
 };
 
-const EPERM: i32 = 1;
+pub const EPERM: i32 = 1;
 
 /// A file is about to be executed, before the point of no return; once for a script and again for its interpreter:
 /// `bprm_check_security(struct linux_binprm *bprm)`.
@@ -35,32 +41,91 @@ fn refuses(bprm: Object) -> bool {
     let file = follow!(bprm, bprm_file);
     // SAFETY: a helper without arguments.
     let task = Object::new(unsafe { bpf_get_current_task_btf() }.cast());
-    let parent: u32 = field!(follow!(task, task_real_parent), task_tgid);
-    if is_canary(parent, file) {
+    let parent = follow!(task, task_real_parent);
+    let ppid: u32 = field!(parent, task_tgid);
+    if is_canary(ppid, file) {
         count(Kind::Exec, Count::Seen);
         count(Kind::Exec, Count::Canary);
         return true;
     }
-    if global!(SETTINGS.exec_lsm) != 1 || !in_scope() {
+    if global!(SETTINGS.exec_lsm) != 1 {
         return false;
     }
     let Some(mut buffer) = Buffer::take() else { return false };
     let scratch = buffer.scratch();
-    let member = executable::gather(file, scratch);
+    executable::gather(file, scratch);
+    let start: u16 = field!(bprm, bprm_buf);
+    if start == u16::from_ne_bytes(*b"#!") {
+        let script = Script { file: scratch.record.file, member: scratch.member };
+        let _ = SCRIPTS.insert(bpf_get_current_pid_tgid(), &script, 0);
+    }
     let pid = pid();
-    let mut before = known(pid);
-    before.ppid = parent;
-    let decision = policy::decide(&EXEC_RULES, &member.exec_rules, &before.workloads);
+    if !in_scope() || is_exempt(pid, parent) {
+        return false;
+    }
+    let mut by = known(pid);
+    by.ppid = ppid;
+    let Some(masks) = masks() else { return false };
+    let candidates = masks.exec_candidates(&scratch.member.rules);
+    let decision = policy::decide(&EXEC_RULES, &candidates, &by.workloads);
+    // The arguments aren't where they can be read yet: a rule that asks for them is left to the tracepoint, and with
+    // it those that come after.
+    if !decision.enforces(verdict::DENY) || masks.exec_args.contains(decision.rule) {
+        return false;
+    }
+    count(Kind::Exec, Count::Seen);
+    emit::decided(RuleKind::Exec, &decision);
+    let noted = noted(scratch) | flags::NO_ARGS;
+    scratch.record.header = header(Kind::Exec, &decision, noted);
+    scratch.record.actor = actor(pid, &by);
+    scratch.record.workloads = scratch.member.workloads;
+    executable::keep_script(bprm, scratch);
+    submit(&buffer);
+    true
+}
+
+/// A file is about to be mapped:
+/// `mmap_file(struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)`.
+///
+/// Only a dynamic loader that was started by hand is asked: what it maps to be executed is the program. Its libraries
+/// are on no allow-list, so allow-lists are left out.
+#[lsm(hook = "mmap_file")]
+pub fn exec_map(context: LsmContext) -> i32 {
+    const PROT_EXEC: u64 = 4;
+    let file: *const u8 = context.arg(0);
+    let prot: u64 = context.arg(2);
+    let before: i32 = context.arg(4);
+    if prot & PROT_EXEC == 0 || file.is_null() {
+        // VERIFIER: as above.
+        return if before != 0 { -EPERM } else { 0 };
+    }
+    if before != 0 || refuses_map(Object::new(file)) { -EPERM } else { 0 }
+}
+
+#[inline(always)]
+fn refuses_map(file: Object) -> bool {
+    let pid = pid();
+    let by = known(pid);
+    if by.flags & LOADER == 0 || global!(SETTINGS.exec_lsm) != 1 || !in_scope() {
+        return false;
+    }
+    let Some(mut buffer) = Buffer::take() else { return false };
+    let scratch = buffer.scratch();
+    executable::gather(file, scratch);
+    let Some(masks) = masks() else { return false };
+    let candidates = scratch.member.rules.without(&masks.exec_allow).without(&masks.exec_args);
+    let decision: Decision = policy::decide(&EXEC_RULES, &candidates, &by.workloads);
     if !decision.enforces(verdict::DENY) {
         return false;
     }
     count(Kind::Exec, Count::Seen);
     emit::decided(RuleKind::Exec, &decision);
-    let noted = scratch.record.header.flags | flags::NO_ARGS;
+    note(scratch, flags::NO_ARGS | flags::MAPPED);
+    let noted = noted(scratch);
     scratch.record.header = header(Kind::Exec, &decision, noted);
-    scratch.record.actor = actor(pid, &before);
-    scratch.record.workloads = member.workloads;
-    executable::keep_script(bprm, scratch);
+    scratch.record.actor = actor(pid, &by);
+    scratch.record.script = ExeId::NONE;
+    scratch.record.workloads = by.workloads;
     submit(&buffer);
     true
 }

@@ -11,6 +11,8 @@
 #![allow(internal_features)]
 #![feature(core_intrinsics)]
 
+mod cgroup;
+mod database;
 mod emit;
 mod executable;
 mod ingress;
@@ -20,8 +22,10 @@ mod maps;
 mod path;
 mod policy;
 mod process;
+mod raw;
 mod socket;
 mod subject;
+mod unix;
 
 /// Required by `no_std`. `cargo xtask build` fails when a panic is reachable, so nothing calls it.
 #[panic_handler]

@@ -2,23 +2,27 @@
 //! doesn't use.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{
     addr::Addr,
-    count::{DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PacketCount, SLOTS, STATS as STAT_SLOTS},
+    count::{
+        Connection, DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PacketCount, SLOTS,
+        STATS as STAT_SLOTS, Traffic, database_slots,
+    },
     event::KINDS,
     glob::{self, Automaton},
     identity::{ExeId, FileEntry, FileKey, Mount, Process},
     layout::KernelLayout,
     limit::{Bucket, BucketKey, RateRule},
     limits,
-    policy::{Membership, Rule, RuleSet},
+    policy::{Masks, Membership, Rule, RuleSet, WorkloadSet, masks::Kin},
     settings::{Settings, class},
 };
 
-use crate::executable::Scratch;
+use crate::executable::{Scratch, Script};
 
 /// Offsets of kernel fields, written by the agent before load.
 #[unsafe(no_mangle)]
@@ -70,13 +74,53 @@ pub static GLOB_ENDS: Array<Membership> = Array::with_max_entries(glob::STATES a
 #[map]
 pub static CLASSES: Array<Membership> = Array::with_max_entries(class::COUNT, 0);
 
+/// Which rules and workloads ask about what: one entry.
+#[map]
+pub static MASKS: Array<Masks> = Array::with_max_entries(1, 0);
+
+/// By workload, those that name it as parent or ancestor.
+#[map]
+pub static KIN: Array<Kin> = Array::with_max_entries(limits::WORKLOADS as u32, 0);
+
+/// By real user, the workloads that name it.
+#[map]
+pub static USERS: HashMap<u32, WorkloadSet> = HashMap::with_max_entries(limits::ACCOUNTS, BPF_F_NO_PREALLOC);
+
+/// By real group, the workloads that name it.
+#[map]
+pub static GROUPS: HashMap<u32, WorkloadSet> = HashMap::with_max_entries(limits::ACCOUNTS, BPF_F_NO_PREALLOC);
+
+/// By id of a cgroup that policy names, the workloads that name it. What is below it isn't in here.
+#[map]
+pub static CGROUPS: HashMap<u64, WorkloadSet> = HashMap::with_max_entries(limits::CGROUPS, BPF_F_NO_PREALLOC);
+
 /// `[[exec]]` rules in file order.
 #[map]
 pub static EXEC_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
 
-/// `[[database]]` rules in file order.
+/// `[[database]]` rules in file order: who may be a client.
 #[map]
-pub static DATABASE_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
+pub static CLIENT_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
+
+/// The same rules: who may be the server.
+#[map]
+pub static SERVER_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
+
+/// The same rules: from where packets may come.
+#[map]
+pub static SOURCE_RULES: Array<Rule> = Array::with_max_entries(limits::RULES as u32, 0);
+
+/// By address, the database rules that list it in `addresses`.
+#[map]
+pub static ADDRESSES: LpmTrie<Addr, RuleSet> = LpmTrie::with_max_entries(limits::PREFIXES, BPF_F_NO_PREALLOC);
+
+/// By address, the database rules that list it in `sources`.
+#[map]
+pub static SENDERS: LpmTrie<Addr, RuleSet> = LpmTrie::with_max_entries(limits::PREFIXES, BPF_F_NO_PREALLOC);
+
+/// `[raw_sockets]`: one entry.
+#[map]
+pub static RAW_RULES: Array<Rule> = Array::with_max_entries(1, 0);
 
 /// Database rules by protocol and port ([`crate::policy::port_index`]).
 #[map]
@@ -96,8 +140,7 @@ pub static BUCKETS: LruHashMap<BucketKey, Bucket> = LruHashMap::with_max_entries
 
 /// Prefixes that are never dropped. No preallocation: the kernel allows none for a trie.
 #[map]
-pub static PROTECTED: LpmTrie<Addr, u8> =
-    LpmTrie::with_max_entries(limits::PROTECTED, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+pub static PROTECTED: LpmTrie<Addr, u8> = LpmTrie::with_max_entries(limits::PROTECTED, BPF_F_NO_PREALLOC);
 
 /// Local ports that are never dropped, by [`crate::policy::port_index`].
 #[map]
@@ -115,10 +158,33 @@ pub static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DECISION_
 #[map]
 pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAT_SLOTS, 0);
 
-/// Connections by database and workload: `rule * (WORKLOADS + 1) + workload`, the last one for no workload.
+/// Decisions about databases ([`monitor_common::count::database_slot`]).
 #[map]
 pub static DATABASE_COUNTS: PerCpuArray<DatabaseCount> =
-    PerCpuArray::with_max_entries((limits::RULES * (limits::WORKLOADS + 1)) as u32, 0);
+    PerCpuArray::with_max_entries(database_slots(limits::RULES as u32), 0);
+
+/// Traffic of databases, in the same slots.
+#[map]
+pub static TRAFFIC: PerCpuArray<Traffic> =
+    PerCpuArray::with_max_entries(database_slots(limits::RULES as u32), 0);
+
+/// Connections to and of databases, by the socket's cookie.
+#[map]
+pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(limits::CONNECTIONS, 0);
+
+/// Who listens for a database, by port index.
+#[map]
+pub static LISTENERS: HashMap<u32, Connection> =
+    HashMap::with_max_entries(limits::LISTENERS, BPF_F_NO_PREALLOC);
+
+/// When a sender that a database refuses was reported last, nanoseconds of the monotonic clock.
+#[map]
+pub static REFUSED: LruHashMap<BucketKey, u64> = LruHashMap::with_max_entries(limits::REFUSED_SOURCES, 0);
+
+/// Scripts whose interpreter is about to be executed, by thread. One that is never executed leaves its entry behind:
+/// the oldest is forgotten.
+#[map]
+pub static SCRIPTS: LruHashMap<u64, Script> = LruHashMap::with_max_entries(limits::SCRATCH, 0);
 
 /// Packets by rate limit and outcome: `rule * OUTCOMES + outcome`.
 #[map]

@@ -3,9 +3,10 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use monitor_common::{
     event::exec::flags,
-    glob::{DEAD, START},
+    glob::{Automaton, DEAD, START},
     identity::FileKey,
     limits,
+    policy::Membership,
     verifier::opaque,
 };
 
@@ -37,13 +38,13 @@ fn from(scratch: &Scratch) -> usize {
     unsafe { core::ptr::read_volatile(&raw const scratch.from) as usize }
 }
 
-/// Writes the path of the file in the host's tree to the end of the path buffer.
+/// Writes the path of a directory entry in the host's tree to the end of the path buffer. `dev` is the device of its
+/// file system.
 ///
 /// Goes up directory entries only, never mounts: what somebody mounts over a path doesn't move the file. At the root
 /// of a file system that the host's tree has, its mount point is put in front.
 #[inline(always)]
-pub fn locate(file: Object, dev: u32, scratch: &mut Scratch) {
-    let mut dentry = follow!(file, file_dentry);
+pub fn locate(mut dentry: Object, dev: u32, scratch: &mut Scratch) {
     let mut depth = 0;
     while depth < limits::PATH_DEPTH {
         let inode = follow!(dentry, dentry_inode);
@@ -93,25 +94,47 @@ fn prepend(scratch: &mut Scratch, bytes: *const u8, len: usize) -> bool {
     code == 0
 }
 
-/// Walks the automaton along the path.
+/// The automaton of all globs, if the policy has any.
 #[inline(always)]
-pub fn add_globs(scratch: &mut Scratch) {
-    let Some(globs) = GLOBS.get(0) else { return };
-    if globs.states == 0 {
-        return;
-    }
-    let from = from(scratch);
-    let mut state = START;
+pub fn globs() -> Option<&'static Automaton> {
+    GLOBS.get(0).filter(|globs| globs.states != 0)
+}
+
+/// What a text stands for that ends in a state of the automaton.
+#[inline(always)]
+pub fn end_of(state: u16) -> Option<&'static Membership> {
+    GLOB_ENDS.get(u32::from(state))
+}
+
+/// Walks the automaton along `byte(0)`, `byte(1)` and so on to the first none.
+#[inline(always)]
+pub fn walk(globs: &Automaton, mut state: u16, most: usize, byte: impl Fn(usize) -> Option<u8>) -> u16 {
     let mut step = 0;
-    while step < limits::PATH {
-        let index = from + step;
-        if index >= limits::PATH || state == DEAD {
+    while step < most {
+        if state == DEAD {
             break;
         }
-        state = globs.step(state, scratch.path[opaque(index) & PATH_MASK]);
+        let Some(byte) = byte(step) else { break };
+        state = globs.step(state, byte);
         step += 1;
     }
-    if let Some(end) = GLOB_ENDS.get(u32::from(state)) {
+    state
+}
+
+/// What the globs of the policy say of the path, as the path of what `tag` says; without, of a file.
+#[inline(always)]
+pub fn add_globs(scratch: &mut Scratch, tag: Option<u8>) {
+    let Some(globs) = globs() else { return };
+    let from = from(scratch);
+    let start = match tag {
+        Some(tag) => globs.step(START, tag),
+        None => START,
+    };
+    let state = walk(globs, start, limits::PATH, |step| {
+        let index = from + step;
+        (index < limits::PATH).then(|| scratch.path[opaque(index) & PATH_MASK])
+    });
+    if let Some(end) = end_of(state) {
         scratch.member.add(end);
     }
 }

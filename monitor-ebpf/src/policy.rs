@@ -3,7 +3,7 @@
 use aya_ebpf::maps::Array;
 use monitor_common::{
     packet::{TCP, UDP},
-    policy::{Decision, Rule, RuleSet, Rules, WorkloadSet},
+    policy::{Decision, Rule, RuleSet, Rules, Subject},
 };
 
 pub use monitor_common::policy::ports::{PORT_INDICES, port_index};
@@ -19,7 +19,7 @@ impl Rules for Table {
 
 /// Decides: of `candidates`, the first rule of the table that applies to `subject`.
 #[inline(always)]
-pub fn decide(rules: &'static Array<Rule>, candidates: &RuleSet, subject: &WorkloadSet) -> Decision {
+pub fn decide(rules: &'static Array<Rule>, candidates: &RuleSet, subject: &impl Subject) -> Decision {
     if candidates.is_empty() {
         return Decision::NONE;
     }

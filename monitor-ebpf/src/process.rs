@@ -8,19 +8,21 @@ use aya_ebpf::{
 use aya_log_ebpf::{debug, warn};
 use monitor_common::{
     count::{Count, Stat},
+    event::exec::flags,
     event::{Kind, exit::Exit, fork::Fork},
-    identity::Process,
+    identity::LOADER,
     policy::{Decision, Mode, RuleKind, verdict},
 };
 
 use crate::{
     emit::{self, count, emit, header, stat},
-    executable::{self, Buffer},
+    executable::{self, Buffer, Scratch},
     field, follow, global,
     kernel::Object,
-    maps::{EVENTS, EXEC_RULES, PROCESSES},
+    maps::{EVENTS, EXEC_RULES, PROCESSES, SCRIPTS},
+    path::{note, noted},
     policy,
-    subject::{actor, in_scope, is_agent, known},
+    subject::{KinTable, Known, actor, bring_up_to_date, entry, in_scope, is_agent, known, masks},
 };
 
 const SIGKILL: u32 = 9;
@@ -40,54 +42,122 @@ pub fn exec(context: BtfTracePointContext) -> i32 {
 fn try_exec(context: &BtfTracePointContext, task: Object, bprm: Object) {
     let pid: u32 = field!(task, task_tgid);
     let file = follow!(bprm, bprm_file);
-    let parent: u32 = field!(follow!(task, task_real_parent), task_tgid);
-    if is_canary(parent, file) {
+    let parent = follow!(task, task_real_parent);
+    let ppid: u32 = field!(parent, task_tgid);
+    if is_canary(ppid, file) {
         kill();
         count(Kind::Exec, Count::Seen);
         count(Kind::Exec, Count::Canary);
         return;
     }
-    let mut before = known(pid);
-    before.start_ns = field!(task, task_start_boottime);
-    before.ppid = parent;
     let Some(mut buffer) = Buffer::take() else {
-        // Without a buffer the path is unknown; the identity isn't.
-        warn!(context, "exec of process {}: all scratch buffers are in use", pid);
-        remember(
-            context,
-            pid,
-            &Process { exe: executable::identity(file), workloads: NOBODY, flags: 0, ..before },
-        );
-        if in_scope() {
-            count(Kind::Exec, Count::Seen);
-            count(Kind::Exec, Count::NoScratch);
-        }
-        return;
+        return without_buffer(context, pid, file);
     };
     let scratch = buffer.scratch();
-    let member = executable::gather(file, scratch);
-    remember(
-        context,
-        pid,
-        &Process { exe: scratch.record.file, workloads: member.workloads, flags: 0, ..before },
-    );
+    executable::gather(file, scratch);
+    take_script(scratch);
+    if is_exempt(pid, parent) {
+        note(scratch, flags::KERNEL);
+    }
+    recall(pid, scratch);
+    scratch.process.start_ns = field!(task, task_start_boottime);
+    scratch.process.ppid = ppid;
+    let before = Known::of(&scratch.process);
+    scratch.record.actor = actor(pid, &before);
+    become_the_program(scratch);
+    remember(context, pid, scratch);
     if !in_scope() {
         return;
     }
-    debug!(
-        context,
-        "exec of process {}: inode {}, flags {}", pid, scratch.record.file.ino, scratch.record.header.flags
-    );
+    debug!(context, "exec of process {}: inode {}, flags {}", pid, scratch.record.file.ino, noted(scratch));
     count(Kind::Exec, Count::Seen);
-    let decision = stop(policy::decide(&EXEC_RULES, &member.exec_rules, &before.workloads));
-    emit::decided(RuleKind::Exec, &decision);
-    let noted = scratch.record.header.flags;
-    scratch.record.header = header(Kind::Exec, &decision, noted);
-    scratch.record.actor = actor(pid, &before);
-    scratch.record.workloads = member.workloads;
     executable::keep_script(bprm, scratch);
     executable::keep_args(task, scratch);
+    let decision = stop(judge(scratch, &before), noted(scratch));
+    emit::decided(RuleKind::Exec, &decision);
+    let noted = noted(scratch);
+    scratch.record.header = header(Kind::Exec, &decision, noted);
     submit(&buffer);
+}
+
+/// Without a buffer the path isn't known; the identity is.
+#[inline(always)]
+fn without_buffer(context: &BtfTracePointContext, pid: u32, file: Object) {
+    warn!(context, "exec of process {}: all scratch buffers are in use", pid);
+    if let (Some(process), Some(masks)) = (entry(pid), masks()) {
+        process.becomes(executable::identity(file), &NOBODY, masks, &KinTable);
+    }
+    if in_scope() {
+        count(Kind::Exec, Count::Seen);
+        count(Kind::Exec, Count::NoScratch);
+    }
+}
+
+/// What a security hook saw of the script, if this is one.
+#[inline(always)]
+fn take_script(scratch: &mut Scratch) {
+    let key = bpf_get_current_pid_tgid();
+    // SAFETY: the entry belongs to this thread.
+    if let Some(script) = unsafe { SCRIPTS.get(key) } {
+        scratch.script = *script;
+        scratch.record.script = script.file;
+        scratch.member.workloads.add(&script.member.workloads);
+        let _ = SCRIPTS.remove(key);
+    }
+}
+
+/// Process 1, or a helper that the kernel starts itself (core dumps, module loading): its parent is a thread of the
+/// kernel. Nobody can make one their parent.
+#[inline(always)]
+pub fn is_exempt(pid: u32, parent: Object) -> bool {
+    /// `include/linux/sched.h`
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    let flags: u32 = field!(parent, task_flags);
+    pid == 1 || flags & PF_KTHREAD != 0
+}
+
+/// Copies what is remembered of the current process to the buffer.
+#[inline(always)]
+fn recall(pid: u32, scratch: &mut Scratch) {
+    // SAFETY: as in `subject::entry`.
+    if let Some(process) = unsafe { PROCESSES.get(pid) } {
+        scratch.process = *process;
+    } else {
+        stat(Stat::UnknownProcess);
+        if let Some(masks) = masks() {
+            scratch.process.of_exe = masks.any_exe;
+            scratch.process.of_parent = masks.any_parent;
+            scratch.process.of_ancestor = masks.any_ancestor;
+        }
+    }
+    bring_up_to_date(&mut scratch.process);
+}
+
+#[inline(always)]
+fn become_the_program(scratch: &mut Scratch) {
+    let flags = noted(scratch);
+    let Some(masks) = masks() else { return };
+    let (exe, of_exe) = (scratch.record.file, scratch.member.workloads);
+    scratch.process.becomes(exe, &of_exe, masks, &KinTable);
+    scratch.process.flags = if flags & flags::LOADER != 0 { LOADER } else { 0 };
+    scratch.record.workloads = scratch.process.workloads;
+}
+
+/// What the rules say of the gathered exec, arguments included.
+#[inline(always)]
+fn judge(scratch: &mut Scratch, by: &Known) -> Decision {
+    let Some(masks) = masks() else { return Decision::NONE };
+    let mut candidates = masks.exec_candidates(&scratch.member.rules);
+    if scratch.script.file.ino != 0 {
+        candidates.add(&masks.exec_candidates(&scratch.script.member.rules));
+    }
+    let asked = candidates.and(&masks.exec_args);
+    if !asked.is_empty() {
+        executable::judge_args(scratch);
+        let cut = noted(scratch) & flags::ARGS_TRUNCATED != 0;
+        candidates = masks.with_arguments(&candidates, &scratch.met, cut);
+    }
+    policy::decide(&EXEC_RULES, &candidates, &by.workloads)
 }
 
 const NOBODY: monitor_common::policy::WorkloadSet = monitor_common::policy::WorkloadSet::EMPTY;
@@ -109,7 +179,10 @@ pub fn is_canary(parent: u32, file: Object) -> bool {
 
 /// Carries out what is left to do this late, and says what it was.
 #[inline(always)]
-fn stop(mut decision: Decision) -> Decision {
+fn stop(mut decision: Decision, noted: u16) -> Decision {
+    if noted & flags::KERNEL != 0 {
+        decision.mode = Mode::Observe as u8;
+    }
     let observed = decision.mode == Mode::Observe as u8;
     if decision.verdict == verdict::DENY && !(observed && global!(SETTINGS.exec_lsm) == 1) {
         // Nothing refused it, or nothing could have.
@@ -137,8 +210,8 @@ pub fn submit(buffer: &Buffer) {
 }
 
 #[inline(always)]
-fn remember(context: &BtfTracePointContext, pid: u32, process: &Process) {
-    if PROCESSES.insert(pid, process, 0).is_err() {
+fn remember(context: &BtfTracePointContext, pid: u32, scratch: &Scratch) {
+    if PROCESSES.insert(pid, &scratch.process, 0).is_err() {
         warn!(context, "process {} can't be remembered: the table is full", pid);
         stat(Stat::ProcessTableFull);
     }
@@ -160,15 +233,13 @@ fn try_fork(context: &BtfTracePointContext, parent: Object, child: Object) {
         return;
     }
     let pid: u32 = field!(parent, task_tgid);
+    let child_start_ns: u64 = field!(child, task_start_boottime);
+    let child_ppid: u32 = field!(follow!(child, task_real_parent), task_tgid);
     let maker = known(pid);
-    let process = Process {
-        start_ns: field!(child, task_start_boottime),
-        ppid: field!(follow!(child, task_real_parent), task_tgid),
-        ..maker
-    };
     // A child of a process that isn't known isn't known either: the scan at start must find it.
-    if maker.exe.ino != 0 {
-        remember(context, child_pid, &process);
+    if maker.exe.ino != 0 && !beget(pid, child_pid, child_start_ns, child_ppid) {
+        warn!(context, "process {} can't be remembered: the table is full", child_pid);
+        stat(Stat::ProcessTableFull);
     }
     if !in_scope() {
         return;
@@ -182,11 +253,28 @@ fn try_fork(context: &BtfTracePointContext, parent: Object, child: Object) {
         &Fork {
             header: header(Kind::Fork, &Decision::NONE, 0),
             actor: actor(pid, &maker),
-            child_start_ns: process.start_ns,
+            child_start_ns,
             child_pid,
-            child_ppid: process.ppid,
+            child_ppid,
         },
     );
+}
+
+/// Enters a child as a copy of its maker; false if there is no room.
+#[inline(always)]
+fn beget(pid: u32, child_pid: u32, start_ns: u64, ppid: u32) -> bool {
+    // SAFETY: the maker's entry is changed by itself alone, and it is in this hook; the child doesn't run yet.
+    unsafe {
+        let Some(maker) = PROCESSES.get(pid) else { return true };
+        if PROCESSES.insert(child_pid, maker, 0).is_err() {
+            return false;
+        }
+        let (Some(child), Some(masks)) = (PROCESSES.get_ptr_mut(child_pid), masks()) else { return true };
+        maker.begets(&mut *child, masks, &KinTable);
+        (*child).start_ns = start_ns;
+        (*child).ppid = ppid;
+    }
+    true
 }
 
 /// A thread is ending: `sched_process_exit(struct task_struct *p)`, since 6.16 with `bool group_dead`.

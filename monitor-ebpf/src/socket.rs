@@ -4,6 +4,7 @@
 //! of the socket; the decision is about the process that calls.
 
 use aya_ebpf::{
+    helpers::bpf_get_socket_cookie,
     macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr},
     programs::{BtfTracePointContext, SockAddrContext, SockContext},
 };
@@ -11,15 +12,15 @@ use monitor_common::{
     addr::Addr,
     count::Count,
     event::{Endpoint, Kind, bind::Bind, connect::Connect, connect::flags, listen::Listen},
-    policy::{Decision, NO_RULE, RuleKind, verdict},
+    packet::TCP,
+    policy::{NO_RULE, masks::Direction, verdict},
 };
 
 use crate::{
-    emit::{self, count, emit, header},
+    context, database,
+    emit::{count, emit, header},
     field, global,
     kernel::Object,
-    maps::{DATABASE_PORTS, DATABASE_RULES},
-    policy,
     subject::{actor, in_scope, is_agent, known, pid},
 };
 
@@ -29,33 +30,25 @@ const PASS: i32 = 1;
 /// `BPF_CGROUP_INET4_CONNECT`: `connect()` on an IPv4 socket, before it happens.
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(context: SockAddrContext) -> i32 {
-    connect(remote_v4(&context), 0)
+    connect(&context, remote_v4(&context), 0)
 }
 
 /// `BPF_CGROUP_INET6_CONNECT`
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(context: SockAddrContext) -> i32 {
-    connect(remote_v6(&context), 0)
+    connect(&context, remote_v6(&context), 0)
 }
 
 /// `BPF_CGROUP_UDP4_SENDMSG`: a datagram to an address that the socket isn't connected to.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(context: SockAddrContext) -> i32 {
-    connect(remote_v4(&context), flags::DATAGRAM)
+    connect(&context, remote_v4(&context), flags::DATAGRAM)
 }
 
 /// `BPF_CGROUP_UDP6_SENDMSG`
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(context: SockAddrContext) -> i32 {
-    connect(remote_v6(&context), flags::DATAGRAM)
-}
-
-/// Reads a field of a context: volatile, because the kernel rewrites each access and wants its exact width.
-macro_rules! context {
-    ($context:expr, $($field:tt)+) => {
-        // SAFETY: the context is valid for the run of the program, and the verifier checks the access.
-        unsafe { core::ptr::read_volatile(&raw const (*$context).$($field)+) }
-    };
+    connect(&context, remote_v6(&context), flags::DATAGRAM)
 }
 
 #[inline(always)]
@@ -83,7 +76,7 @@ fn endpoint(addr: Addr, port: u16, protocol: u32, family: u8) -> Endpoint {
 }
 
 #[inline(always)]
-fn connect(remote: Endpoint, noted: u16) -> i32 {
+fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
     let pid = pid();
     if is_agent(pid) {
         count(Kind::Connect, Count::Seen);
@@ -97,11 +90,12 @@ fn connect(remote: Endpoint, noted: u16) -> i32 {
     }
     count(Kind::Connect, Count::Seen);
     let process = known(pid);
-    let candidates = policy::by_port(&DATABASE_PORTS, remote.protocol, remote.port);
-    let decision = policy::decide(&DATABASE_RULES, &candidates, &process.workloads);
-    if decision.rule != NO_RULE {
-        emit::decided(RuleKind::Database, &decision);
-        emit::database(&decision, process.workloads.first());
+    let decision = database::judge(Direction::Client, &remote, &process.workloads);
+    let refused = decision.enforces(verdict::DENY);
+    if decision.rule != NO_RULE && remote.protocol == TCP && !refused {
+        // SAFETY: the context is valid.
+        let cookie = unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) };
+        database::asked(cookie, &decision, process.workloads.first(), pid);
     }
     if noted & flags::DATAGRAM != 0 && !decision.is_finding() {
         count(Kind::Connect, Count::Datagram);
@@ -111,7 +105,7 @@ fn connect(remote: Endpoint, noted: u16) -> i32 {
         Kind::Connect,
         &Connect { header: header(Kind::Connect, &decision, noted), actor: actor(pid, &process), remote },
     );
-    if decision.enforces(verdict::DENY) { REFUSE } else { PASS }
+    if refused { REFUSE } else { PASS }
 }
 
 /// `BPF_CGROUP_INET4_POST_BIND`: an IPv4 socket got its port.
@@ -137,40 +131,51 @@ pub fn bind6(context: SockContext) -> i32 {
 #[inline(always)]
 fn bound(addr: Addr, sock: *mut aya_ebpf::bindings::bpf_sock, family: u8) -> i32 {
     let pid = pid();
-    if let Some(actor) = reporter(Kind::Bind, pid) {
-        let local = endpoint(addr, context!(sock, src_port) as u16, context!(sock, protocol), family);
-        emit(Kind::Bind, &Bind { header: header(Kind::Bind, &Decision::NONE, 0), actor, local });
+    if !reported(Kind::Bind, pid) {
+        return PASS;
     }
-    PASS
+    let process = known(pid);
+    let local = endpoint(addr, context!(sock, src_port) as u16, context!(sock, protocol), family);
+    let decision = database::judge(Direction::Server, &local, &process.workloads);
+    emit(Kind::Bind, &Bind { header: header(Kind::Bind, &decision, 0), actor: actor(pid, &process), local });
+    // The kernel gives the port back when the program refuses it.
+    if decision.enforces(verdict::DENY) { REFUSE } else { PASS }
 }
 
-/// The current process, if what it does is to be reported; counts it either way.
+/// Whether what the current process does is to be reported; counts it either way.
 #[inline(always)]
-fn reporter(kind: Kind, pid: u32) -> Option<monitor_common::event::Actor> {
+fn reported(kind: Kind, pid: u32) -> bool {
     if !in_scope() {
-        return None;
+        return false;
     }
     count(kind, Count::Seen);
     if is_agent(pid) {
         count(kind, Count::OwnDoing);
-        return None;
+        return false;
     }
-    Some(actor(pid, &known(pid)))
+    true
 }
 
+const TCP_ESTABLISHED: i32 = 1;
+const TCP_SYN_RECV: i32 = 3;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 const AF_INET6: u16 = 10;
 
 /// A TCP socket changes its state:
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 ///
-/// Only the change to LISTEN is looked at: it is made in the system call of the process that listens, other changes in
-/// whatever context the packet comes in.
+/// The change to LISTEN is made in the system call of the process that listens; the others in whatever context the
+/// packet comes in, so they are attributed to who asked for the connection, or listened for it.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn listen(context: BtfTracePointContext) -> i32 {
+    let sock = Object::new(context.arg(0));
     let (old, new): (i32, i32) = (context.arg(1), context.arg(2));
-    if new == TCP_LISTEN && old != TCP_LISTEN {
-        listening(Object::new(context.arg(0)));
+    match new {
+        TCP_LISTEN if old != TCP_LISTEN => listening(sock),
+        TCP_ESTABLISHED => database::established(sock, old == TCP_SYN_RECV),
+        TCP_CLOSE => database::closed(sock),
+        _ => {}
     }
     0
 }
@@ -178,7 +183,11 @@ pub fn listen(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn listening(sock: Object) {
     let family: u16 = field!(sock, sock_family);
-    let Some(actor) = reporter(Kind::Listen, pid()) else { return };
+    let pid = pid();
+    if !reported(Kind::Listen, pid) {
+        return;
+    }
+    let process = known(pid);
     let (addr, family) = if family == AF_INET6 {
         let at = global!(LAYOUT.sock_v6_rcv_saddr);
         let words = [sock.load(at), sock.load(at + 4), sock.load(at + 8), sock.load(at + 12)];
@@ -189,5 +198,16 @@ fn listening(sock: Object) {
     };
     let protocol: u16 = field!(sock, sock_protocol);
     let local = endpoint(addr, field!(sock, sock_num), protocol.into(), family);
-    emit(Kind::Listen, &Listen { header: header(Kind::Listen, &Decision::NONE, 0), actor, local });
+    // Its bind was counted; who never bound it, or did so before the policy, can be reported only.
+    let mut decision = database::decide(Direction::Server, &local, &process.workloads);
+    if decision.rule != NO_RULE {
+        database::listens(&decision, &local, process.workloads.first(), pid);
+    }
+    if decision.is_finding() {
+        decision.verdict = verdict::ALERT;
+    }
+    emit(
+        Kind::Listen,
+        &Listen { header: header(Kind::Listen, &decision, 0), actor: actor(pid, &process), local },
+    );
 }

@@ -1,4 +1,4 @@
-//! Who is at it: the current process, and whether the policy's scope covers it.
+//! Who is at it: the current process, where it is now, and whether the policy's scope covers it.
 
 use aya_ebpf::helpers::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_comm,
@@ -8,10 +8,18 @@ use monitor_common::{
     count::Stat,
     event::Actor,
     identity::{ExeId, Process},
-    policy::WorkloadSet,
+    limits,
+    policy::{
+        Masks, WorkloadSet,
+        masks::{Kin, Kinship},
+    },
 };
 
-use crate::{emit::stat, global, maps::PROCESSES};
+use crate::{
+    emit::stat,
+    global,
+    maps::{CGROUPS, GROUPS, KIN, MASKS, PROCESSES, USERS},
+};
 
 /// Id of the current process in the host's namespace.
 #[inline(always)]
@@ -37,22 +45,107 @@ pub fn in_scope() -> bool {
     ancestor == global!(SETTINGS.scope_cgroup)
 }
 
-/// What is remembered of a process.
+/// How the policy is read.
 #[inline(always)]
-pub fn known(pid: u32) -> Process {
-    // SAFETY: the value may be changed by the process itself only, in its own fork or exec.
-    match unsafe { PROCESSES.get(pid) } {
-        Some(process) => *process,
+pub fn masks() -> Option<&'static Masks> {
+    MASKS.get(0)
+}
+
+/// The kin of workloads, from its map.
+pub struct KinTable;
+
+impl Kinship for KinTable {
+    #[inline(always)]
+    fn kin(&self, index: u32) -> Option<Kin> {
+        KIN.get(index).copied()
+    }
+}
+
+/// What is remembered of the current process, brought up to date with its cgroup and ids. One map access, unless
+/// those have changed since.
+#[inline(always)]
+pub fn entry(pid: u32) -> Option<&'static mut Process> {
+    // SAFETY: an entry is changed by its process alone; when two of its threads do so at once, they write the same.
+    let process = unsafe { &mut *PROCESSES.get_ptr_mut(pid)? };
+    bring_up_to_date(process);
+    Some(process)
+}
+
+/// Finds out where the current process is, if it isn't where it was.
+#[inline(always)]
+pub fn bring_up_to_date(process: &mut Process) {
+    let ids = bpf_get_current_uid_gid();
+    let (uid, gid) = (ids as u32, (ids >> 32) as u32);
+    // SAFETY: a helper without arguments.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    if process.is_at(cgroup, uid, gid) {
+        return;
+    }
+    let Some(masks) = masks() else { return };
+    let mut groups = WorkloadSet::EMPTY;
+    let mut level = 0;
+    while level < limits::CGROUP_DEPTH {
+        // SAFETY: a helper without pointers.
+        let above = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if above == 0 {
+            break;
+        }
+        // SAFETY: entries change as a whole.
+        if let Some(named) = unsafe { CGROUPS.get(above) } {
+            groups.add(named);
+        }
+        level += 1;
+    }
+    // SAFETY: entries change as a whole, by the agent.
+    let (user, group) = unsafe { (USERS.get(uid), GROUPS.get(gid)) };
+    process.place(masks, &groups, user.unwrap_or(&WorkloadSet::EMPTY), group.unwrap_or(&WorkloadSet::EMPTY));
+    (process.cgroup, process.uid, process.gid) = (cgroup, uid, gid);
+}
+
+/// What hooks want to know of a process.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// The file it runs.
+    pub exe: ExeId,
+    /// Workloads it belongs to.
+    pub workloads: WorkloadSet,
+    /// Start time, nanoseconds since boot.
+    pub start_ns: u64,
+    /// Parent.
+    pub ppid: u32,
+    /// Flags of [`Process`].
+    pub flags: u32,
+}
+
+impl Known {
+    /// Of what is remembered.
+    #[inline(always)]
+    pub fn of(process: &Process) -> Self {
+        Self {
+            exe: process.exe,
+            workloads: process.workloads,
+            start_ns: process.start_ns,
+            ppid: process.ppid,
+            flags: process.flags,
+        }
+    }
+}
+
+/// What is known of the current process.
+#[inline(always)]
+pub fn known(pid: u32) -> Known {
+    match entry(pid) {
+        Some(process) => Known::of(process),
         None => {
             stat(Stat::UnknownProcess);
-            Process { exe: ExeId::NONE, workloads: WorkloadSet::EMPTY, start_ns: 0, ppid: 0, flags: 0 }
+            Known { exe: ExeId::NONE, workloads: WorkloadSet::EMPTY, start_ns: 0, ppid: 0, flags: 0 }
         }
     }
 }
 
 /// The current process as records describe it.
 #[inline(always)]
-pub fn actor(pid: u32, process: &Process) -> Actor {
+pub fn actor(pid: u32, process: &Known) -> Actor {
     let ids = bpf_get_current_uid_gid();
     Actor {
         start_ns: process.start_ns,

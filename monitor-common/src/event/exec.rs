@@ -20,6 +20,8 @@ wire! {
         pub args_len: u16,
         /// Zero.
         pub zero: u16,
+        /// The script that the file interprets, where a security hook saw it.
+        pub script: ExeId,
         /// Workloads the process belongs to afterwards.
         pub workloads: crate::policy::WorkloadSet,
     }
@@ -41,4 +43,12 @@ pub mod flags {
     pub const NO_ARGS: u16 = 32;
     /// The file is at a policy path, but was changed since the path was resolved.
     pub const STALE: u16 = 64;
+    /// A dynamic loader: the program is what it maps.
+    pub const LOADER: u16 = 128;
+    /// Not started, but mapped to be executed, by a dynamic loader.
+    pub const MAPPED: u16 = 256;
+    /// A helper that the kernel starts itself, or process 1: rules only report it.
+    pub const KERNEL: u16 = 512;
+    /// A rule gives the file's content, and it has another.
+    pub const UNVERIFIED: u16 = 1024;
 }

@@ -15,12 +15,14 @@ wire! {
         pub bits: [u64; limits::RULES / 64],
     }
 
-    /// What an object of policy (a file, a glob's end state, a class of files) stands for.
+    /// What an object of policy (a file, the end state of a glob, a class of files) stands for.
     pub struct Membership {
-        /// Workloads that a process running it belongs to.
+        /// Workloads one of whose dimensions it fulfils.
         pub workloads: WorkloadSet,
-        /// Exec rules that name it.
-        pub exec_rules: RuleSet,
+        /// Rules that name it: of `[[exec]]` for files and arguments, of `[[database]]` for sockets.
+        pub rules: RuleSet,
+        /// [`Membership::LOADER`] or 0.
+        pub flags: u64,
     }
 }
 
@@ -33,6 +35,48 @@ impl WorkloadSet {
         if index < limits::WORKLOADS {
             self.bits[index / 64] |= 1 << (index % 64);
         }
+    }
+
+    /// Whether the set is empty.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bits[0] | self.bits[1] == 0
+    }
+
+    /// Whether a workload is in it; indices past the limit are not.
+    #[must_use]
+    pub const fn contains(&self, index: usize) -> bool {
+        index < limits::WORKLOADS && self.bits[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    /// What both have.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(&self, other: &Self) -> Self {
+        Self { bits: [self.bits[0] & other.bits[0], self.bits[1] & other.bits[1]] }
+    }
+
+    /// What one of them has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn or(&self, other: &Self) -> Self {
+        Self { bits: [self.bits[0] | other.bits[0], self.bits[1] | other.bits[1]] }
+    }
+
+    /// Takes out the first workload in file order.
+    #[inline(always)]
+    pub fn take_first(&mut self) -> Option<u32> {
+        let mut word = 0;
+        while word < limits::WORKLOADS / 64 {
+            let bits = self.bits[word];
+            if bits != 0 {
+                self.bits[word] = bits & bits.wrapping_sub(1);
+                return Some(word as u32 * 64 + bits.trailing_zeros());
+            }
+            word += 1;
+        }
+        None
     }
 
     /// Whether the sets have a workload in common.
@@ -74,6 +118,14 @@ impl RuleSet {
         }
     }
 
+    /// Whether a rule is in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(&self, index: u16) -> bool {
+        let word = (index as usize >> 6) & (limits::RULES / 64 - 1);
+        self.bits[word] >> (index & 63) & 1 == 1
+    }
+
     /// Adds all of another set.
     #[inline(always)]
     pub const fn add(&mut self, other: &Self) {
@@ -81,6 +133,38 @@ impl RuleSet {
         self.bits[1] |= other.bits[1];
         self.bits[2] |= other.bits[2];
         self.bits[3] |= other.bits[3];
+    }
+
+    /// What both have.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(&self, other: &Self) -> Self {
+        let (a, b) = (&self.bits, &other.bits);
+        Self { bits: [a[0] & b[0], a[1] & b[1], a[2] & b[2], a[3] & b[3]] }
+    }
+
+    /// What one of them has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn or(&self, other: &Self) -> Self {
+        let (a, b) = (&self.bits, &other.bits);
+        Self { bits: [a[0] | b[0], a[1] | b[1], a[2] | b[2], a[3] | b[3]] }
+    }
+
+    /// What exactly one of them has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn xor(&self, other: &Self) -> Self {
+        let (a, b) = (&self.bits, &other.bits);
+        Self { bits: [a[0] ^ b[0], a[1] ^ b[1], a[2] ^ b[2], a[3] ^ b[3]] }
+    }
+
+    /// What the other doesn't have.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(&self, other: &Self) -> Self {
+        let (a, b) = (&self.bits, &other.bits);
+        Self { bits: [a[0] & !b[0], a[1] & !b[1], a[2] & !b[2], a[3] & !b[3]] }
     }
 
     /// Takes out the first rule in file order.
@@ -108,12 +192,15 @@ impl RuleSet {
 
 impl Membership {
     /// Of no consequence.
-    pub const NONE: Self = Self { workloads: WorkloadSet::EMPTY, exec_rules: RuleSet::EMPTY };
+    pub const NONE: Self = Self { workloads: WorkloadSet::EMPTY, rules: RuleSet::EMPTY, flags: 0 };
+    /// Flag: the file is a dynamic loader.
+    pub const LOADER: u64 = 1;
 
     /// Adds all of another.
     #[inline(always)]
     pub const fn add(&mut self, other: &Self) {
         self.workloads.add(&other.workloads);
-        self.exec_rules.add(&other.exec_rules);
+        self.rules.add(&other.rules);
+        self.flags |= other.flags;
     }
 }

@@ -39,6 +39,7 @@ proptest! {
         subject in any::<[u64; 2]>(),
     ) {
         let rules: Vec<Rule> = rows.iter().map(|(subjects, on_member, on_other, mode)| Rule {
+            also: WorkloadSet::EMPTY,
             subjects: WorkloadSet { bits: *subjects },
             on_member: *on_member, on_other: *on_other, mode: *mode, zero: [0; 5],
         }).collect();

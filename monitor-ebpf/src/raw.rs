@@ -1,0 +1,70 @@
+//! Raw and packet sockets: who may see and send packets past the transport protocols.
+
+use aya_ebpf::{
+    macros::{cgroup_sock, lsm},
+    programs::{LsmContext, SockContext},
+};
+use monitor_common::{
+    count::Count,
+    event::{Kind, socket::Socket},
+    policy::{RuleKind, RuleSet, verdict},
+};
+
+use crate::{
+    context,
+    emit::{self, count, emit, header},
+    lsm::EPERM,
+    maps::RAW_RULES,
+    policy,
+    subject::{actor, in_scope, is_agent, known, pid},
+};
+
+/// `BPF_CGROUP_INET_SOCK_CREATE`: an IPv4 or IPv6 socket was made.
+#[cgroup_sock(sock_create)]
+pub fn raw_socket(context: SockContext) -> i32 {
+    const SOCK_RAW: u32 = 3;
+    let sock = context.sock;
+    if context!(sock, type_) != SOCK_RAW {
+        return 1;
+    }
+    let refused = asked(context!(sock, family) as u16, context!(sock, protocol) as u16);
+    if refused { 0 } else { 1 }
+}
+
+/// A socket is about to be made: `socket_create(int family, int type, int protocol, int kern)`.
+#[lsm(hook = "socket_create")]
+pub fn packet_socket(context: LsmContext) -> i32 {
+    const AF_PACKET: i32 = 17;
+    let family: i32 = context.arg(0);
+    let protocol: i32 = context.arg(2);
+    let kern: i32 = context.arg(3);
+    let before: i32 = context.arg(4);
+    let is_packet = family == AF_PACKET && kern == 0;
+    // VERIFIER: from 6.12 the return value must provably lie in [-4095, 0].
+    if before != 0 || (is_packet && asked(AF_PACKET as u16, u16::from_be(protocol as u16))) {
+        -EPERM
+    } else {
+        0
+    }
+}
+
+/// Whether the current process must not have such a socket.
+#[inline(always)]
+fn asked(family: u16, protocol: u16) -> bool {
+    let pid = pid();
+    if !in_scope() {
+        return false;
+    }
+    count(Kind::Socket, Count::Seen);
+    if is_agent(pid) {
+        count(Kind::Socket, Count::OwnDoing);
+        return false;
+    }
+    let process = known(pid);
+    let only = RuleSet { bits: [1, 0, 0, 0] };
+    let decision = policy::decide(&RAW_RULES, &only, &process.workloads);
+    emit::decided(RuleKind::RawSockets, &decision);
+    let header = header(Kind::Socket, &decision, 0);
+    emit(Kind::Socket, &Socket { header, actor: actor(pid, &process), family, protocol, zero: 0 });
+    decision.enforces(verdict::DENY)
+}
