@@ -30,8 +30,8 @@ pub use diagnostic::{Diagnostic, Report, Severity, render_all};
 pub use lint::lint;
 pub use load::Loaded;
 pub use model::{
-    Action, Agent, Class, Config, Database, Exec, Format, Interfaces, Limit, Metrics, Mode, Pattern, Per,
-    Protect, Protocol, Rate, RateLimit, Sink, Target, Workload,
+    Account, Action, Agent, Args, Class, Config, Database, Exec, Format, Interfaces, Limit, ListKind,
+    Metrics, Mode, Pattern, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Sink, Target, Workload,
 };
 pub use schema::schema;
 pub use source::{Place, Spanned};

@@ -3,8 +3,8 @@
 
 use monitor_common::limits;
 
-/// Largest file that is read, in bytes.
-pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// Largest file that is read, in bytes: the most prefixes fit, in their longest form.
+pub const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// Most files of one `policy.d` directory.
 pub const MAX_FRAGMENTS: usize = 256;
 /// Most `[[workload]]` tables in all files together: a set of workloads is a 128-bit mask in the kernel.
@@ -25,8 +25,10 @@ pub const MAX_ENGINE_BYTES: usize = 32;
 pub const MAX_GLOB_BYTES: usize = limits::PATH;
 /// Longest path, in bytes: `PATH_MAX` of the kernel without the final zero.
 pub const MAX_PATH_BYTES: usize = 4095;
-/// Most paths and globs in one list.
-pub const MAX_PATTERNS: usize = 256;
+/// Most entries of a list for which no other bound is named.
+pub const MAX_ENTRIES: usize = 256;
+/// Most prefixes in `addresses` and `sources` of all rules together.
+pub const MAX_PREFIXES: usize = 100_000;
 /// Most ports and ranges of ports in one list.
 pub const MAX_PORT_ENTRIES: usize = 256;
 /// Most entries of `protect`.
@@ -35,6 +37,12 @@ pub const MAX_PROTECT: usize = limits::PROTECTED as usize;
 pub const MAX_INTERFACES: usize = 64;
 /// Longest name of a network interface, in bytes: `IFNAMSIZ` of the kernel without the final zero.
 pub const MAX_INTERFACE_BYTES: usize = 15;
+/// Longest name of a user or group, in bytes: `LOGIN_NAME_MAX` of the C library without the final zero.
+pub const MAX_ACCOUNT_BYTES: usize = 255;
+/// Longest name or glob of a systemd unit, in bytes: `UNIT_NAME_MAX` of systemd without the final zero.
+pub const MAX_UNIT_BYTES: usize = 255;
+/// Longest text or glob about an argument, in bytes.
+pub const MAX_ARGUMENT_BYTES: usize = 128;
 /// Highest rate of packets or connections, per second.
 pub const MAX_EVENTS_PER_SECOND: u64 = 100_000_000;
 /// Highest rate of bytes, per second: above it, the rounding to ticks of the limiter would pass 1 %

@@ -34,10 +34,14 @@ pub fn lint(loaded: &mut Loaded) {
     for pattern in config.workloads.iter().flat_map(|workload| &workload.exe) {
         lint_path(loaded, pattern, true);
     }
-    for pattern in config.execs.iter().flat_map(|exec| &exec.deny) {
+    for pattern in config.execs.iter().flat_map(|exec| &exec.files) {
         lint_path(loaded, pattern, false);
     }
-    for rule in config.databases.iter().filter(|rule| rule.clients.is_empty() && rule.mode == Mode::Enforce) {
+    for rule in config
+        .databases
+        .iter()
+        .filter(|rule| rule.clients.as_ref().is_some_and(Vec::is_empty) && rule.mode == Mode::Enforce)
+    {
         let message = format!("nobody on this host may connect to the ports of {}", quoted(&rule.name));
         loaded.warn(&rule.place, message, "if that isn't meant, name workloads in `clients`");
     }
@@ -60,7 +64,7 @@ fn lint_sink(loaded: &mut Loaded, sink: &Sink) {
 /// Indices of the workloads that no rule names.
 fn unused(config: &Config) -> Vec<usize> {
     let mut used = vec![false; config.workloads.len()];
-    let clients = config.databases.iter().flat_map(|rule| &rule.clients);
+    let clients = config.databases.iter().filter_map(|rule| rule.clients.as_ref()).flatten();
     let by = config.execs.iter().filter_map(|rule| rule.by.as_ref()).flatten();
     for index in clients.chain(by) {
         if let Some(slot) = used.get_mut(*index) {

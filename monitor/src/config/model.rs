@@ -2,6 +2,7 @@
 //! that needs nothing but the files; what the kernel and the host can't do is found when it is loaded, and
 //! reported with the [`Place`]s kept here.
 
+mod policy;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +10,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::source::{Place, Sources, Spanned};
-pub use words::{Action, Class, Format, Mode, Per, Protocol};
+pub use policy::{Account, Args, Database, Exec, Pattern, RawSockets, Workload};
+pub use words::{Action, Class, Format, ListKind, Mode, Per, Protocol};
 
 /// A whole configuration, all files together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +26,15 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// The workloads; rules refer to them by index. At most [`MAX_WORKLOADS`](super::limits::MAX_WORKLOADS).
     pub workloads: Vec<Workload>,
-    /// Database rules in file order; the first with the port decides.
+    /// Database rules in file order; the first decides that speaks of the port or socket and of the same side.
     pub databases: Vec<Database>,
     /// Exec rules in file order; the first that matches decides.
     pub execs: Vec<Exec>,
     /// Rate limits in file order; all with the port and protocol count. At most
     /// [`MAX_LIMITS_PER_PORT`](super::limits::MAX_LIMITS_PER_PORT) have a port in common.
     pub rate_limits: Vec<RateLimit>,
+    /// Who may open raw and packet sockets. `None`: nobody watches.
+    pub raw_sockets: Option<RawSockets>,
     /// SHA-256 of the bytes of all files, one after the other in the order they were read.
     pub sha256: [u8; 32],
     /// The texts, to show what is found later.
@@ -97,70 +101,6 @@ pub enum Target {
     Stdout,
     /// The end of the file with this absolute path.
     File(PathBuf),
-}
-
-/// A named set of processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    /// Unique among the workloads.
-    pub name: String,
-    /// What they execute; never empty, never a [`Pattern::Class`].
-    pub exe: Vec<Spanned<Pattern>>,
-    /// Where the workload was defined.
-    pub place: Place,
-}
-
-/// Names files that are executed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Pattern {
-    /// The file at this absolute path, which may not exist.
-    Path(String),
-    /// The files whose absolute path matches. `*` and `?` don't match `/`; `**` is always a whole component
-    /// and matches any number of them; `[a-z]`, `[!a-z]` and `{a,b}` (not nested) match within a component;
-    /// there is no escape character.
-    Glob(String),
-    /// A kind of file.
-    Class(Class),
-}
-
-/// Who may connect to a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
-    /// Unique among all rules.
-    pub name: String,
-    /// What kind of database, for people.
-    pub engine: Option<String>,
-    /// Remote ports; never empty, sorted, no two overlap.
-    pub ports: Vec<RangeInclusive<u16>>,
-    /// Indices into [`Config::workloads`], sorted, each once. Empty: nobody may connect.
-    pub clients: Vec<usize>,
-    /// `Deny` or `Alert`.
-    pub action: Action,
-    /// The rule's own mode, else that of the configuration.
-    pub mode: Mode,
-    /// Whether to observe where the kernel can't enforce.
-    pub degrade: bool,
-    /// Where the rule was defined.
-    pub place: Place,
-}
-
-/// What must not be executed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exec {
-    /// Unique among all rules.
-    pub name: String,
-    /// Who executes: indices into [`Config::workloads`], sorted, each once, never empty. `None`: anybody.
-    pub by: Option<Vec<usize>>,
-    /// What; never empty.
-    pub deny: Vec<Spanned<Pattern>>,
-    /// What happens.
-    pub action: Action,
-    /// The rule's own mode, else that of the configuration.
-    pub mode: Mode,
-    /// Whether to observe where the kernel can't enforce.
-    pub degrade: bool,
-    /// Where the rule was defined.
-    pub place: Place,
 }
 
 /// How much a client may send to local ports. At least one of the three limits is given.

@@ -36,8 +36,35 @@ pub(crate) fn protected(text: &str) -> Result<(Protected, Option<Wrong>), Wrong>
         };
     }
     let help = "write an address (`192.0.2.7`), a prefix (`10.0.0.0/24`, `2001:db8::/32`) or a local port (`tcp/22`)";
+    let (network, warning) = network(text, "address, prefix or port", help)?;
+    let (address, length) = network;
+    if length == 0 {
+        let message = format!("{} protects every address: nothing would ever be dropped", quoted(text));
+        let help = "protect only the addresses from which the host is managed";
+        return Ok((Protected::Prefix(address, length), Some((message, help.into()))));
+    }
+    Ok((Protected::Prefix(address, length), warning))
+}
+
+/// A network: its address without bits beyond the prefix, never IPv4 in IPv6 form; and the length of the prefix.
+pub(crate) type Network = (IpAddr, u8);
+
+/// Reads an address or a prefix. The second value is a warning with its help.
+pub(crate) fn prefix(text: &str) -> Result<(Network, Option<Wrong>), Wrong> {
+    network(
+        text,
+        "address or prefix",
+        "write an address (`192.0.2.7`) or a prefix (`10.0.0.0/24`, `2001:db8::/32`)",
+    )
+}
+
+fn network(text: &str, kind: &str, help: &str) -> Result<(Network, Option<Wrong>), Wrong> {
+    let (before, after) = match text.split_once('/') {
+        Some((before, after)) => (before, Some(after)),
+        None => (text, None),
+    };
     let Ok(address) = before.parse::<IpAddr>() else {
-        return Err((format!("{} is no address, prefix or port", quoted(text)), help.into()));
+        return Err((format!("{} is no {kind}", quoted(text)), help.into()));
     };
     let width = if address.is_ipv4() { 32 } else { 128 };
     let length = match after {
@@ -50,12 +77,17 @@ pub(crate) fn protected(text: &str) -> Result<(Protected, Option<Wrong>), Wrong>
             }
         },
     };
-    Ok(canonical(text, address, length))
+    let (network, length) = canonical(address, length);
+    let warning = (network != address.to_canonical()).then(|| {
+        let message = format!("{} has bits set beyond its prefix", quoted(text));
+        (message, format!("it is read as `{network}/{length}`; write that, or a longer prefix"))
+    });
+    Ok(((network, length), warning))
 }
 
 /// Clears the bits beyond the prefix, and makes IPv4 of IPv4 in IPv6 form.
-fn canonical(text: &str, address: IpAddr, length: u8) -> (Protected, Option<Wrong>) {
-    let (network, length) = match address {
+fn canonical(address: IpAddr, length: u8) -> Network {
+    match address {
         IpAddr::V6(v6) if length >= 96 && v6.to_ipv4_mapped().is_some() => {
             let v4 = v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED);
             (IpAddr::V4(mask_v4(v4, length - 96)), length - 96)
@@ -65,17 +97,7 @@ fn canonical(text: &str, address: IpAddr, length: u8) -> (Protected, Option<Wron
             (IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)), length)
         }
         IpAddr::V4(v4) => (IpAddr::V4(mask_v4(v4, length)), length),
-    };
-    let warning = if length == 0 {
-        let help = "protect only the addresses from which the host is managed";
-        Some((format!("{} protects every address: nothing would ever be dropped", quoted(text)), help.into()))
-    } else if network != address.to_canonical() {
-        let message = format!("{} has bits set beyond its prefix", quoted(text));
-        Some((message, format!("it is read as `{network}/{length}`; write that, or a longer prefix")))
-    } else {
-        None
-    };
-    (Protected::Prefix(network, length), warning)
+    }
 }
 
 fn mask_v4(address: Ipv4Addr, length: u8) -> Ipv4Addr {

@@ -1,11 +1,9 @@
 //! Paths, globs and classes of executed files.
 
-use super::limits::{MAX_GLOB_BYTES, MAX_PATH_BYTES};
+use super::limits::{MAX_ARGUMENT_BYTES, MAX_GLOB_BYTES, MAX_PATH_BYTES};
 use super::model::{Class, Pattern};
 use super::source::{is_printable, quoted};
 use super::suggest::nearest;
-
-const CLASSES: [Class; 3] = [Class::Memfd, Class::Deleted, Class::Unplaced];
 
 /// What is wrong with a value, and what to write instead.
 pub(crate) type Wrong = (String, String);
@@ -36,7 +34,7 @@ pub(crate) fn parse(text: &str, classes: bool) -> Result<Pattern, Wrong> {
             "to match `*`, `?`, `[` or `{` itself write `[*]`, `[?]`, `[[]` or `[{]`; `?` matches a backslash",
         );
     }
-    let is_glob = text.contains(['*', '?', '[', '{']);
+    let is_glob = is_glob(text);
     let directory = text.strip_suffix('/');
     if directory != Some("") {
         check_components(directory.unwrap_or(text))?;
@@ -55,6 +53,46 @@ pub(crate) fn parse(text: &str, classes: bool) -> Result<Pattern, Wrong> {
         None if is_glob => Pattern::Glob(text.to_owned()),
         None => Pattern::Path(text.to_owned()),
     })
+}
+
+/// Whether a text has wildcards.
+pub(crate) fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// Reads a part of an argument.
+pub(crate) fn argument(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() {
+        return wrong("an empty text is in every argument", "write a part of an argument, such as `--dump`");
+    }
+    if text.len() > MAX_ARGUMENT_BYTES {
+        let message =
+            format!("the text is {} bytes long, at most {MAX_ARGUMENT_BYTES} are allowed", text.len());
+        return wrong(message, "write a shorter part of the argument");
+    }
+    if text.contains('\0') {
+        return wrong("the text contains a zero byte, which no argument has", "write what comes before it");
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a glob for a whole argument.
+pub(crate) fn argument_glob(text: &str) -> Result<String, Wrong> {
+    argument(text)?;
+    if text.contains('\\') {
+        return wrong(
+            "a backslash has no meaning in a glob",
+            "to match `*`, `?`, `[` or `{` itself write `[*]`, `[?]`, `[[]` or `[{]`; `?` matches a backslash",
+        );
+    }
+    if text.contains("**") {
+        return wrong(
+            format!("`**` has no meaning in the argument {}", quoted(text)),
+            "write a single `*`: in an argument it matches `/`, too",
+        );
+    }
+    check_part(text)?;
+    Ok(text.to_owned())
 }
 
 /// Checks an absolute path that names one file or directory, without wildcards.
@@ -113,15 +151,15 @@ fn relative<T>(text: &str) -> Result<T, Wrong> {
 }
 
 fn class(text: &str, allowed: bool) -> Result<Pattern, Wrong> {
-    let found = CLASSES.into_iter().find(|class| class.name() == text);
+    let found = Class::ALL.into_iter().find(|class| class.name() == text);
     match found {
         Some(class) if allowed => Ok(Pattern::Class(class)),
         Some(_) => wrong(
             format!("the class {} can't be used here", quoted(text)),
-            "classes are for `deny` of `[[exec]]`; name the executables by path or glob",
+            "classes are for `[[exec]]`; write a path or a glob",
         ),
         None => {
-            let names = CLASSES.map(Class::name);
+            let names = Class::ALL.map(Class::name);
             let help = match nearest(text, names) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the classes are `{}`", names.join("`, `")),
@@ -132,14 +170,15 @@ fn class(text: &str, allowed: bool) -> Result<Pattern, Wrong> {
 }
 
 /// Checks the wildcards of every component.
-fn check_glob(text: &str) -> Result<(), Wrong> {
+pub(crate) fn check_glob(text: &str) -> Result<(), Wrong> {
     for part in text.split('/') {
         check_part(part)?;
     }
     Ok(())
 }
 
-fn check_part(part: &str) -> Result<(), Wrong> {
+/// Checks the wildcards of a text without `/`.
+pub(crate) fn check_part(part: &str) -> Result<(), Wrong> {
     if part.contains("**") && part != "**" {
         return wrong(
             format!("`**` must be a whole component, not a part of {}", quoted(part)),

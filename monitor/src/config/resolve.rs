@@ -1,8 +1,15 @@
 //! From raw types to the runtime types: every check that needs nothing but the files themselves.
 
+mod bounds;
+mod databases;
+mod execs;
+mod lists;
 mod names;
+mod networks;
 mod overlap;
-mod rules;
+mod ports;
+mod prefixes;
+mod rate_limits;
 mod settings;
 mod workloads;
 
@@ -49,6 +56,7 @@ pub(crate) fn resolve(
         databases: rules.databases.into_iter().map(|rule| rule.value).collect(),
         execs: rules.execs.into_iter().map(|rule| rule.value).collect(),
         rate_limits: rules.rate_limits.into_iter().map(|rule| rule.value).collect(),
+        raw_sockets: rules.raw_sockets.map(|rule| rule.value),
         sha256,
         sources: files.iter().map(|parsed| parsed.source.clone()).collect(),
     })
@@ -67,6 +75,7 @@ struct Rules {
     databases: Vec<Checked<super::model::Database>>,
     execs: Vec<Checked<super::model::Exec>>,
     rate_limits: Vec<Checked<super::model::RateLimit>>,
+    raw_sockets: Option<Checked<super::model::RawSockets>>,
     counts: [usize; 3],
 }
 
@@ -75,18 +84,24 @@ impl Rules {
         let raw = &file.parsed.file;
         for rule in raw.database.items() {
             file.count(&mut self.counts[0], MAX_RULES, "database rules", rule.span);
-            let value = rules::database(file, rule, mode, workloads, names);
+            let value = databases::database(file, rule, mode, workloads, names);
             self.databases.extend(keep(file, value, rule.span, self.counts[0]));
         }
         for rule in raw.exec.items() {
             file.count(&mut self.counts[1], MAX_RULES, "exec rules", rule.span);
-            let value = rules::exec(file, rule, mode, workloads, names);
+            let value = execs::exec(file, rule, mode, workloads, names);
             self.execs.extend(keep(file, value, rule.span, self.counts[1]));
         }
         for rule in raw.rate_limit.items() {
             file.count(&mut self.counts[2], MAX_RULES, "rate limits", rule.span);
-            let value = rules::rate_limit(file, rule, mode, names);
+            let value = rate_limits::rate_limit(file, rule, mode, names);
             self.rate_limits.extend(keep(file, value, rule.span, self.counts[2]));
+        }
+        if let Some(rule) = raw.raw_sockets.given() {
+            // It has no name of its own; in metrics it stands beside the rules that have.
+            names.reserve(file, "raw_sockets", file.header(rule.span));
+            let value = execs::raw_sockets(file, rule, mode, workloads);
+            self.raw_sockets = self.raw_sockets.take().or(value.map(|value| file.checked(value, rule.span)));
         }
     }
 }

@@ -17,18 +17,7 @@ pub fn schema() -> &'static Value {
 }
 
 /// Keys that DESIGN names and this version doesn't know yet. The table is "" for the top of the file.
-const PLANNED: &[(&str, &str)] = &[
-    ("", "syscall"),
-    ("workload", "unit"),
-    ("workload", "cgroup"),
-    ("workload", "user"),
-    ("workload", "descendants"),
-    ("workload", "sha256"),
-    ("database", "sockets"),
-    ("database", "servers"),
-    ("database", "sources"),
-    ("rate_limit", "penalty"),
-];
+const PLANNED: &[(&str, &str)] = &[("", "syscall"), ("rate_limit", "penalty")];
 
 /// Whether a later version will know this key.
 pub(crate) fn is_planned(table: &str, key: &str) -> bool {
@@ -50,8 +39,16 @@ pub(crate) fn is_table(key: &str) -> bool {
     properties("").and_then(|map| map.get(key)).is_some_and(|value| value.get("properties").is_some())
 }
 
-/// How a table is written: `[agent]` or `[[sink]]`.
+/// Whether a key of a table has keys of its own, which are found under `table.key`.
+pub(crate) fn is_nested_table(table: &str, key: &str) -> bool {
+    !table.is_empty() && properties(&format!("{table}.{key}")).is_some()
+}
+
+/// How a table is written, between backquotes: `[agent]`, `[[sink]]`, or `args` of `[[exec]]`.
 pub(crate) fn header(table: &str) -> String {
+    if let Some((outer, inner)) = table.split_once('.') {
+        return format!("{inner}` of `{}", header(outer));
+    }
     if is_array_of_tables(table) { format!("[[{table}]]") } else { format!("[{table}]") }
 }
 
@@ -62,19 +59,21 @@ pub(crate) fn example(table: &str, key: &str) -> Option<String> {
 }
 
 fn properties(table: &str) -> Option<&'static Map<String, Value>> {
-    let top = schema().get("properties")?;
-    let table = match table {
-        "" => top,
-        table => {
-            let value = top.get(table)?;
-            value.get("items").unwrap_or(value).get("properties")?
-        }
-    };
-    table.as_object()
+    let mut found = schema().get("properties")?;
+    for key in table.split('.').filter(|key| !key.is_empty()) {
+        let value = found.get(key)?;
+        found = value.get("items").unwrap_or(value).get("properties")?;
+    }
+    found.as_object()
 }
 
 fn inline_toml(value: &Value) -> String {
     match value {
+        Value::Object(map) => {
+            let pairs: Vec<_> =
+                map.iter().map(|(key, value)| format!("{key} = {}", inline_toml(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
         Value::Array(items) => format!("[{}]", items.iter().map(inline_toml).collect::<Vec<_>>().join(", ")),
         // Strings, integers and booleans are written alike in JSON and TOML.
         other => other.to_string(),

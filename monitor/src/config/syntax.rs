@@ -85,10 +85,14 @@ fn explain(source: &Arc<Source>, error: &Error, syntax: bool) -> Diagnostic {
     let keys = keys_of(error);
     let written = source.text.get(error.span().range()).unwrap_or("");
     let (table, key) = match keys.as_slice() {
-        [key] => ("", key.as_str()),
-        [table, key, ..] => (table.as_str(), key.as_str()),
-        [] => ("", ""),
+        [key] => (String::new(), key.as_str()),
+        [table, outer, key, ..] if schema::is_nested_table(table, outer) => {
+            (format!("{table}.{outer}"), key.as_str())
+        }
+        [table, key, ..] => (table.clone(), key.as_str()),
+        [] => (String::new(), ""),
     };
+    let table = table.as_str();
     let make = |message: String| Diagnostic::new(Severity::Error, source, error.span(), message);
     let diagnostic = match error.kind() {
         ErrorKind::UnexpectedKey { .. } => unknown_key(make, table, &unquote(written)),

@@ -93,7 +93,7 @@ pub enum Format {
     Json,
 }
 
-/// A kind of file that has no useful path.
+/// A kind of file whose path says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// A file that is only in memory (`memfd_create`).
@@ -102,15 +102,40 @@ pub enum Class {
     Deleted,
     /// A file on a file system that is mounted nowhere in the host's tree: on a private mount, in a container.
     Unplaced,
+    /// The dynamic loader, started by hand to run another program.
+    Loader,
 }
 
 impl Class {
-    /// `@memfd`, `@deleted` or `@unplaced`.
+    /// All, in the order in which messages list them.
+    pub const ALL: [Self; 4] = [Self::Memfd, Self::Deleted, Self::Unplaced, Self::Loader];
+
+    /// `@memfd`, `@deleted`, `@unplaced` or `@loader`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memfd => "@memfd",
             Self::Deleted => "@deleted",
             Self::Unplaced => "@unplaced",
+            Self::Loader => "@loader",
+        }
+    }
+}
+
+/// What a list of files in an exec rule is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    /// What is acted upon.
+    Deny,
+    /// All that may be executed: anything else is acted upon.
+    Allow,
+}
+
+impl ListKind {
+    /// `deny` or `allow`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
         }
     }
 }

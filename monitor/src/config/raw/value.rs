@@ -40,6 +40,13 @@ pub(crate) enum Port {
     Range(String),
 }
 
+/// A user or group, as written.
+#[derive(Debug)]
+pub(crate) enum Id {
+    Number(i64),
+    Text(String),
+}
+
 /// The interfaces, as written.
 #[derive(Debug)]
 pub(crate) enum Interfaces {
@@ -107,6 +114,18 @@ impl<'de> FromToml<'de> for Port {
     }
 }
 
+impl<'de> FromToml<'de> for Id {
+    fn from_toml(ctx: &mut Context<'de>, item: &Item<'de>) -> Result<Self, Failed> {
+        if let Some(number) = item.as_i64() {
+            return Ok(Self::Number(number));
+        }
+        match item.as_str() {
+            Some(text) => Ok(Self::Text(text.to_owned())),
+            None => Err(ctx.report_expected_but_found(&"a name or a number", item)),
+        }
+    }
+}
+
 impl<'de> FromToml<'de> for Interfaces {
     fn from_toml(ctx: &mut Context<'de>, item: &Item<'de>) -> Result<Self, Failed> {
         if let Some(word) = item.as_str() {
@@ -159,6 +178,23 @@ impl JsonSchema for Port {
         json_schema!({"oneOf": [
             {"type": "integer", "minimum": 1, "maximum": 65535},
             {"type": "string", "pattern": r"^[0-9]{1,5}-[0-9]{1,5}$"},
+        ]})
+    }
+}
+
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"oneOf": [
+            {"type": "integer", "minimum": 0, "maximum": u32::MAX - 1},
+            {"type": "string", "minLength": 1},
         ]})
     }
 }

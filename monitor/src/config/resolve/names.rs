@@ -35,10 +35,16 @@ impl Names {
         if let Some((message, help)) = wrong_name(&name.value) {
             file.error(name.span, message, help);
         }
-        match self.taken.get(&name.value) {
+        self.reserve(file, &name.value, name.span);
+        Some(name)
+    }
+
+    /// Takes a name that is said at `span`, and reports if it is used twice.
+    pub fn reserve(&mut self, file: &mut Checker, name: &str, span: Span) {
+        match self.taken.get(name) {
             Some((source, first)) => {
-                let message = format!("two {}s are named {}", self.kind, quoted(&name.value));
-                let diagnostic = Diagnostic::new(Severity::Error, &file.parsed.source, name.span, message)
+                let message = format!("two {}s are named {}", self.kind, quoted(name));
+                let diagnostic = Diagnostic::new(Severity::Error, &file.parsed.source, span, message)
                     .related(source, *first, "the name is used here first")
                     .help(format!(
                         "give one of them another name: a name stands for one {} in metrics",
@@ -47,10 +53,9 @@ impl Names {
                 file.diagnostics.push(diagnostic);
             }
             None => {
-                self.taken.insert(name.value.clone(), (file.parsed.source.clone(), name.span));
+                self.taken.insert(name.to_owned(), (file.parsed.source.clone(), span));
             }
         }
-        Some(name)
     }
 }
 

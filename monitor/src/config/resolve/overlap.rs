@@ -1,161 +1,112 @@
-//! Rules that an earlier one hides in whole or in part, and bounds that rules reach together.
+//! Rules that an earlier one hides in whole or in part.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::RangeInclusive;
+use std::collections::HashMap;
 
+use super::networks::Networks;
+use super::ports::{common, show};
 use super::{Checked, Rules};
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::limits::{MAX_LIMITS_PER_PORT, MAX_PLAIN_PATHS};
-use crate::config::model::{Database, Exec, Pattern, RateLimit, Workload};
-use crate::config::source::quoted;
-
-type Ports = Vec<RangeInclusive<u16>>;
+use crate::config::model::{Account, Database, Exec, ListKind, Pattern};
+use crate::config::source::{Spanned, quoted};
 
 impl Rules {
     /// Warns about every later rule of a kind that an earlier one hides.
     pub(super) fn check_overlaps(&self, diagnostics: &mut Vec<Diagnostic>) {
+        let networks: Vec<_> =
+            self.databases.iter().map(|rule| Networks::new(&rule.value.addresses)).collect();
         for (index, later) in self.databases.iter().enumerate() {
-            for earlier in self.databases.iter().take(index) {
-                let ports = common(&earlier.value.ports, &later.value.ports);
-                if !ports.is_empty() {
-                    diagnostics.push(warn_ports(earlier, later, &ports));
+            for (earlier, networks_before) in self.databases.iter().zip(&networks).take(index) {
+                let same_ports = networks.get(index).is_some_and(|later| networks_before.hides(later));
+                if let Some(what) = hidden(&earlier.value, &later.value, same_ports) {
+                    let help =
+                        "the first rule that speaks of a port or socket decides: remove it from one of them";
+                    diagnostics.push(warn(
+                        earlier,
+                        later,
+                        (&earlier.value.name, &later.value.name),
+                        &what,
+                        help,
+                    ));
                 }
             }
         }
-        self.check_execs(diagnostics);
+        self.check_patterns(diagnostics);
+        self.check_allow_lists(diagnostics);
     }
 
-    /// Reports rate limits that are too many for one port, and paths that are too many together.
-    pub(super) fn check_bounds(&self, workloads: &[Workload], diagnostics: &mut Vec<Diagnostic>) {
-        if self.rate_limits.len() > MAX_LIMITS_PER_PORT {
-            let mut counts = vec![[0_usize; 2]; 1 << 16];
-            for rule in &self.rate_limits {
-                if let Some(port) = crowded(&rule.value, &mut counts) {
-                    let message = format!("more than {MAX_LIMITS_PER_PORT} rate limits speak of port {port}");
-                    let diagnostic = Diagnostic::new(Severity::Error, &rule.source, rule.span, message);
-                    diagnostics.push(
-                        diagnostic
-                            .help("join some of them: one rule can limit packets, connections and bytes"),
-                    );
-                }
-            }
-        }
-        let exe = workloads.iter().flat_map(|workload| &workload.exe);
-        let deny = self.execs.iter().flat_map(|exec| &exec.value.deny);
-        let mut paths = HashSet::new();
-        paths.extend(exe.chain(deny).filter_map(|pattern| match &pattern.value {
-            Pattern::Path(path) => Some(path),
-            Pattern::Glob(_) | Pattern::Class(_) => None,
-        }));
-        if let Some(last) = self.execs.last()
-            && paths.len() > MAX_PLAIN_PATHS
-        {
-            let message = format!(
-                "the rules name {} files by path, at most {MAX_PLAIN_PATHS} are allowed",
-                paths.len()
-            );
-            let diagnostic = Diagnostic::new(Severity::Error, &last.source, last.span, message);
-            diagnostics.push(diagnostic.help("use globs for files that lie together"));
-        }
-    }
-
-    /// An exec pattern is hidden if an earlier rule has the same one for at least the same workloads.
-    fn check_execs(&self, diagnostics: &mut Vec<Diagnostic>) {
+    /// An exec pattern is hidden if an earlier rule has the same one for at least the same workloads and users, and
+    /// whatever the arguments.
+    fn check_patterns(&self, diagnostics: &mut Vec<Diagnostic>) {
         let mut seen: HashMap<&Pattern, Vec<&Checked<Exec>>> = HashMap::new();
         for later in &self.execs {
-            for pattern in &later.value.deny {
+            for pattern in &later.value.files {
                 let earlier = seen.entry(&pattern.value).or_default();
                 if let Some(earlier) = earlier.iter().find(|earlier| covers(&earlier.value, &later.value)) {
-                    diagnostics.push(warn_pattern(earlier, later, &pattern.value));
+                    let names = (&*earlier.value.name, &*later.value.name);
+                    let help = "the first rule that matches decides: remove the entry from one of them";
+                    diagnostics.push(warn(earlier, later, names, &quoted(pattern.value.text()), help));
                 }
-                earlier.push(later);
+                if later.value.list == ListKind::Deny && later.value.args.is_none() {
+                    earlier.push(later);
+                }
             }
         }
     }
-}
 
-/// Counts a rate limit at its ports of TCP and UDP; the first port that has too many.
-fn crowded(rule: &RateLimit, counts: &mut [[usize; 2]]) -> Option<u16> {
-    let mut crowded = None;
-    for port in rule.ports.iter().cloned().flatten() {
-        let Some(count) = counts.get_mut(usize::from(port)) else { continue };
-        count[0] += usize::from(rule.protocol.has_tcp());
-        count[1] += usize::from(rule.protocol.has_udp());
-        if crowded.is_none() && count.iter().any(|count| *count > MAX_LIMITS_PER_PORT) {
-            crowded = Some(port);
+    /// A list of all that may be executed leaves nothing for a second such list.
+    fn check_allow_lists(&self, diagnostics: &mut Vec<Diagnostic>) {
+        let mut lists: Vec<&Checked<Exec>> = Vec::new();
+        for later in self.execs.iter().filter(|rule| rule.value.list == ListKind::Allow) {
+            if let Some(earlier) = lists.iter().find(|earlier| covers(&earlier.value, &later.value)) {
+                let names = (&*earlier.value.name, &*later.value.name);
+                let help = "the first list decides about everything that is executed: join the two";
+                diagnostics.push(warn(earlier, later, names, "everything", help));
+            }
+            lists.push(later);
         }
     }
-    crowded
 }
 
-/// The ports in both of two sorted lists.
-fn common(a: &Ports, b: &Ports) -> Ports {
-    let (mut i, mut j) = (0, 0);
-    let mut found = Vec::new();
-    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
-        let (first, last) = ((*x.start()).max(*y.start()), (*x.end()).min(*y.end()));
-        if first <= last {
-            found.push(first..=last);
-        }
-        if x.end() < y.end() { i += 1 } else { j += 1 }
-    }
-    found
-}
-
-fn warn_ports(earlier: &Checked<Database>, later: &Checked<Database>, ports: &Ports) -> Diagnostic {
-    let (first, second) = (quoted(&earlier.value.name), quoted(&later.value.name));
-    let message = format!("{first} hides {second} for {}: it comes first", show(ports));
+fn warn<T>(
+    earlier: &Checked<T>,
+    later: &Checked<T>,
+    (first, second): (&str, &str),
+    what: &str,
+    help: &str,
+) -> Diagnostic {
+    let message = format!("{} hides {} for {what}: it comes first", quoted(first), quoted(second));
     Diagnostic::new(Severity::Warning, &later.source, later.span, message)
         .related(&earlier.source, earlier.span, "this rule decides")
-        .help("the first rule with a port decides: remove the port from one of them")
+        .help(help)
 }
 
-fn warn_pattern(earlier: &Checked<Exec>, later: &Checked<Exec>, pattern: &Pattern) -> Diagnostic {
-    let text = match pattern {
-        Pattern::Path(text) | Pattern::Glob(text) => text,
-        Pattern::Class(class) => class.name(),
+/// The ports, else the sockets, about which both rules say who may do the same.
+fn hidden(earlier: &Database, later: &Database, same_addresses: bool) -> Option<String> {
+    let programs = earlier.clients.is_some() && later.clients.is_some()
+        || earlier.servers.is_some() && later.servers.is_some();
+    let packets = earlier.sources.is_some() && later.sources.is_some();
+    let ports = if same_addresses && (programs || packets) {
+        common(&earlier.ports, &later.ports)
+    } else {
+        Vec::new()
     };
-    let (first, second) = (quoted(&earlier.value.name), quoted(&later.value.name));
-    let message = format!("{first} hides {second} for {}: it comes first", quoted(text));
-    Diagnostic::new(Severity::Warning, &later.source, later.span, message)
-        .related(&earlier.source, earlier.span, "this rule decides")
-        .help("the first rule that matches decides: remove the entry from one of them")
+    if !ports.is_empty() {
+        return Some(show(&ports));
+    }
+    let both = |socket: &&Spanned<Pattern>| earlier.sockets.iter().any(|other| other.value == socket.value);
+    let socket = later.sockets.iter().filter(|_| programs).find(both)?;
+    Some(quoted(socket.value.text()))
 }
 
 /// Whether `earlier` applies to everybody to whom `later` does.
 fn covers(earlier: &Exec, later: &Exec) -> bool {
-    match (&earlier.by, &later.by) {
+    let by = match (&earlier.by, &later.by) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(earlier), Some(later)) => later.iter().all(|workload| earlier.contains(workload)),
-    }
-}
-
-/// Sorts ranges of ports and joins those that touch or overlap.
-pub(super) fn merge(mut ports: Ports) -> Ports {
-    ports.sort_unstable_by_key(|range| *range.start());
-    let mut merged: Ports = Vec::with_capacity(ports.len());
-    for range in ports {
-        match merged.last_mut() {
-            Some(last) if u32::from(*range.start()) <= u32::from(*last.end()) + 1 => {
-                *last = *last.start()..=(*last.end()).max(*range.end());
-            }
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
-/// `port 5432` or `ports 5432, 6000-6010`, cut after eight.
-pub(super) fn show(ports: &[RangeInclusive<u16>]) -> String {
-    let one = |range: &RangeInclusive<u16>| match range.start() == range.end() {
-        true => range.start().to_string(),
-        false => format!("{}-{}", range.start(), range.end()),
     };
-    let mut shown: Vec<_> = ports.iter().take(8).map(one).collect();
-    if ports.len() > shown.len() {
-        shown.push("...".into());
-    }
-    let single = matches!(ports, [range] if range.start() == range.end());
-    format!("port{} {}", if single { "" } else { "s" }, shown.join(", "))
+    let has = |user: &Account| earlier.users.iter().any(|other| other.value == *user);
+    let users = earlier.users.is_empty()
+        || !later.users.is_empty() && later.users.iter().all(|user| has(&user.value));
+    by && users
 }

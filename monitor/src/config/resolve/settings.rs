@@ -181,7 +181,8 @@ fn interface(name: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn cgroup(path: &str) -> Result<String, Wrong> {
+/// Reads a path below the cgroup v2 mount.
+pub(super) fn cgroup(path: &str) -> Result<String, Wrong> {
     absolute(path, "/system.slice")?;
     if let Some(rest) = path.strip_prefix("/sys/fs/cgroup") {
         let rest = rest.trim_start_matches("/unified").trim_end_matches('/');

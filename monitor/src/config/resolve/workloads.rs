@@ -1,14 +1,15 @@
 //! The workloads and the references to them.
 
+mod dimensions;
+
 use std::collections::HashMap;
 
 use super::{Checker, Names};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::limits::{MAX_PATTERNS, MAX_WORKLOADS};
-use crate::config::model::{Pattern, Workload};
-use crate::config::pattern;
+use crate::config::limits::MAX_WORKLOADS;
+use crate::config::model::Workload;
 use crate::config::raw::{self, At, List};
-use crate::config::source::{Spanned, quoted};
+use crate::config::source::quoted;
 use crate::config::suggest::{list, nearest};
 use crate::config::syntax::Parsed;
 
@@ -24,24 +25,75 @@ impl<'a> Workloads<'a> {
         let mut names = Names::new("workload");
         let mut found = Self { files, list: Vec::new(), by_name: HashMap::new() };
         let mut count = 0;
+        let mut indices = Vec::new();
         for parsed in files {
             let mut file = Checker { parsed, diagnostics };
             for raw in parsed.file.workload.items() {
                 file.count_workload(&mut count, raw.span);
-                found.add(&mut file, raw, &mut names);
+                indices.push(found.add(&mut file, raw, &mut names));
             }
         }
+        found.refer(&indices, diagnostics);
         found
     }
 
-    fn add(&mut self, file: &mut Checker, raw: &'a At<raw::Workload>, names: &mut Names) {
+    /// Adds what a workload says about itself; its index, if it got one.
+    fn add(&mut self, file: &mut Checker, raw: &'a At<raw::Workload>, names: &mut Names) -> Option<usize> {
         let name = names.take(file, &raw.value.name, "workload", raw.span);
-        let exe = file.required(&raw.value.exe, "workload", "exe", raw.span);
-        let exe = exe.map(|exe| patterns(file, exe, "exe", false)).unwrap_or_default();
-        let Some(name) = name else { return };
+        let workload = dimensions::workload(file, raw, name.map_or("", |name| &name.value));
+        let name = name?;
         self.by_name.entry(&name.value).or_insert(self.list.len());
-        if self.list.len() < MAX_WORKLOADS {
-            self.list.push(Workload { name: name.value.clone(), exe, place: file.place(raw.span) });
+        if self.list.len() >= MAX_WORKLOADS {
+            return None;
+        }
+        self.list.push(workload);
+        Some(self.list.len() - 1)
+    }
+
+    /// Adds what workloads say about each other, once all names are known.
+    fn refer(&mut self, indices: &[Option<usize>], diagnostics: &mut Vec<Diagnostic>) {
+        let files = self.files;
+        let all = || {
+            files.iter().flat_map(|parsed| parsed.file.workload.items().iter().map(move |raw| (parsed, raw)))
+        };
+        for ((parsed, raw), index) in all().zip(indices) {
+            let mut file = Checker { parsed, diagnostics };
+            let mut refer = |key, field: &raw::Field<List<String>>| match field.given() {
+                Some(names) => {
+                    dimensions::refuse_empty(&mut file, names, key);
+                    self.indices(&mut file, &names.value)
+                }
+                None => Vec::new(),
+            };
+            let (parents, ancestors) =
+                (refer("parent", &raw.value.parent), refer("ancestor", &raw.value.ancestor));
+            if let Some(workload) = index.and_then(|index| self.list.get_mut(index)) {
+                (workload.parents, workload.ancestors) = (parents, ancestors);
+            }
+        }
+        let possible = self.possible();
+        for ((parsed, raw), index) in all().zip(indices) {
+            let Some(index) = index.filter(|index| possible.get(*index) == Some(&false)) else { continue };
+            let message = format!("no process can be a member of {}", quoted(&self.list[index].name));
+            let help = "its `parent` or `ancestor` leads only back to itself: name a workload there that can have members without it";
+            let mut file = Checker { parsed, diagnostics };
+            file.error(file.header(raw.span), message, help);
+        }
+    }
+
+    /// Which workloads can have members: those that need a member of another one can if the other one can.
+    fn possible(&self) -> Vec<bool> {
+        let mut possible = vec![false; self.list.len()];
+        loop {
+            let can = |list: &[usize]| {
+                list.is_empty() || list.iter().any(|index| possible.get(*index).copied().unwrap_or(true))
+            };
+            let next: Vec<_> =
+                self.list.iter().map(|workload| can(&workload.parents) && can(&workload.ancestors)).collect();
+            if next == possible {
+                return possible;
+            }
+            possible = next;
         }
     }
 
@@ -82,39 +134,4 @@ impl<'a> Workloads<'a> {
     pub fn into_list(self) -> Vec<Workload> {
         self.list
     }
-}
-
-/// Reads the paths and globs of a key; wrong ones are reported.
-pub(super) fn patterns(
-    file: &mut Checker,
-    raw: &At<List<String>>,
-    key: &str,
-    classes: bool,
-) -> Vec<Spanned<Pattern>> {
-    let items = &raw.value.items;
-    if items.is_empty() && !raw.value.incomplete {
-        file.error(
-            raw.span,
-            format!("`{key}` is empty and would match nothing"),
-            "list at least one path or glob",
-        );
-    }
-    if let Some(first) = items.get(MAX_PATTERNS) {
-        let help = format!("`{key}` may have up to {MAX_PATTERNS} entries: use globs");
-        file.error(first.span, format!("more than {MAX_PATTERNS} entries in `{key}`"), help);
-    }
-    let mut found: Vec<Spanned<Pattern>> = Vec::new();
-    for item in items.iter().take(MAX_PATTERNS) {
-        let Some(pattern) = file.accept(item.span, pattern::parse(&item.value, classes)) else { continue };
-        if found.iter().any(|other| other.value == pattern) {
-            file.warn(
-                item.span,
-                format!("{} is listed twice in `{key}`", quoted(&item.value)),
-                "remove one of them",
-            );
-        } else {
-            found.push(file.spanned(pattern, item.span));
-        }
-    }
-    found
 }

@@ -78,16 +78,16 @@ fn rules_mean_what_they_say() {
     let database = &config.databases[0];
     assert_eq!(database.engine.as_deref(), Some("postgres"));
     assert_eq!(database.ports, [5432..=5432, 6000..=6010]);
-    assert_eq!(database.clients, [0, 1]);
+    assert_eq!(database.clients.as_deref(), Some(&[0, 1][..]));
     assert_eq!((database.action, database.mode, database.degrade), (Action::Alert, Mode::Observe, true));
     assert_eq!(database.place.to_string(), "test.toml:31:1");
     let exec = &config.execs[0];
     assert_eq!((exec.by.as_deref(), exec.action), (Some(&[0][..]), Action::Kill));
-    let deny: Vec<_> = exec.deny.iter().map(|pattern| pattern.value.clone()).collect();
+    let deny: Vec<_> = exec.files.iter().map(|pattern| pattern.value.clone()).collect();
     let classes = [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)];
     assert_eq!(deny[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
     assert_eq!(deny[3..], classes);
-    assert_eq!(exec.deny[1].place.to_string(), "test.toml:43:21");
+    assert_eq!(exec.files[1].place.to_string(), "test.toml:43:21");
 }
 
 #[test]

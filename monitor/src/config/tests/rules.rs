@@ -1,7 +1,7 @@
 //! Workloads and rules that say the wrong thing.
 
 use super::{Case, check, found};
-use crate::config::limits::{MAX_PATTERNS, MAX_PORT_ENTRIES, MAX_RULES, MAX_WORKLOADS};
+use crate::config::limits::{MAX_ENTRIES, MAX_PORT_ENTRIES, MAX_RULES, MAX_WORKLOADS};
 
 #[test]
 fn names() {
@@ -151,7 +151,7 @@ fn patterns() {
         Case {
             text: "[[workload]]\nname = \"a\"\nexe = [\"@memfd\", \"/a\", \"/a\"]\n",
             found: &[
-                "3:8 error: the class `@memfd` can't be used here | classes are for `deny` of `[[exec]]`; name the executables by path or glob",
+                "3:8 error: the class `@memfd` can't be used here | classes are for `[[exec]]`; write a path or a glob",
                 "3:24 warning: `/a` is listed twice in `exe` | remove one of them",
             ],
         },
@@ -159,8 +159,8 @@ fn patterns() {
             text: "[[exec]]\nname = \"a\"\ndeny = [\"@mem\", \"@xyzzy\", \"@\"]\n",
             found: &[
                 "3:9 error: unknown class `@mem` | did you mean `@memfd`?",
-                "3:17 error: unknown class `@xyzzy` | the classes are `@memfd`, `@deleted`, `@unplaced`",
-                "3:27 error: unknown class `@` | the classes are `@memfd`, `@deleted`, `@unplaced`",
+                "3:17 error: unknown class `@xyzzy` | the classes are `@memfd`, `@deleted`, `@unplaced`, `@loader`",
+                "3:27 error: unknown class `@` | the classes are `@memfd`, `@deleted`, `@unplaced`, `@loader`",
             ],
         },
         Case {
@@ -253,7 +253,7 @@ fn limits_are_named() {
     );
     let entries =
         |count: usize, make: &dyn Fn(usize) -> String| (0..count).map(make).collect::<Vec<_>>().join(",");
-    let deny = entries(MAX_PATTERNS + 1, &|index| format!("\"/{index}\""));
+    let deny = entries(MAX_ENTRIES + 1, &|index| format!("\"/{index}\""));
     assert_eq!(
         found(&format!("[[exec]]\nname = \"a\"\ndeny = [\n{deny}]\n")),
         ["4:1683 error: more than 256 entries in `deny` | `deny` may have up to 256 entries: use globs"]

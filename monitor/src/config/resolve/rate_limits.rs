@@ -1,102 +1,16 @@
-//! The rules, one by one.
+//! Rate limits.
 
-use std::ops::RangeInclusive;
-
-use toml_spanner::Span;
-
-use super::workloads::{Workloads, patterns};
+use super::ports::ports;
 use super::{Checker, Names};
 use crate::config::limits::{
-    MAX_BYTES_PER_SECOND, MAX_ENGINE_BYTES, MAX_EVENTS_PER_SECOND, MAX_PORT_ENTRIES, MAX_REFILL_NS,
-    MIN_DEFAULT_BURST_BYTES,
+    MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND, MAX_REFILL_NS, MIN_DEFAULT_BURST_BYTES,
 };
-use crate::config::model::{Action, Database, Exec, Limit, Mode, Pattern, Per, Protocol, Rate, RateLimit};
+use crate::config::model::{Limit, Mode, Per, Protocol, Rate, RateLimit};
 use crate::config::pattern::Wrong;
-use crate::config::raw::{self, At, DatabaseAction, ExecAction, Field, List, Port};
+use crate::config::rate;
+use crate::config::raw::{self, At, Field};
 use crate::config::source::quoted;
 use crate::config::suggest::nearest;
-use crate::config::{net, rate};
-
-pub(super) fn database(
-    file: &mut Checker,
-    raw: &At<raw::Database>,
-    mode: Mode,
-    workloads: &Workloads,
-    names: &mut Names,
-) -> Option<Database> {
-    let At { value: rule, span } = raw;
-    let name = names.take(file, &rule.name, "database", *span);
-    if let Some(engine) = rule.engine.given() {
-        file.accept(engine.span, check_engine(&engine.value));
-    }
-    let ports = file.required(&rule.ports, "database", "ports", *span).map(|raw| ports(file, raw));
-    let clients = match rule.clients.given() {
-        Some(clients) => Some(workloads.indices(file, &clients.value)),
-        None => {
-            if rule.clients.is_absent() && !file.parsed.is_broken(*span) {
-                let help = "list the workloads that may connect: `clients = [\"api\"]`; `clients = []` lets nobody connect";
-                file.error(file.header(*span), "missing key `clients` in `[[database]]`", help);
-            }
-            None
-        }
-    };
-    Some(Database {
-        name: name?.value.clone(),
-        engine: rule.engine.given().map(|engine| engine.value.clone()),
-        ports: ports?,
-        clients: clients?,
-        action: match rule.action.or(DatabaseAction::Deny) {
-            DatabaseAction::Deny => Action::Deny,
-            DatabaseAction::Alert => Action::Alert,
-        },
-        mode: rule.mode.or(mode),
-        degrade: rule.degrade.given().is_some(),
-        place: file.place(*span),
-    })
-}
-
-pub(super) fn exec(
-    file: &mut Checker,
-    raw: &At<raw::Exec>,
-    mode: Mode,
-    workloads: &Workloads,
-    names: &mut Names,
-) -> Option<Exec> {
-    let At { value: rule, span } = raw;
-    let name = names.take(file, &rule.name, "exec", *span);
-    let by = rule.by.given().map(|by| {
-        if by.value.items.is_empty() && !by.value.incomplete {
-            file.error(
-                by.span,
-                "`by` is empty and would match nobody",
-                "list workloads, or remove the key for anybody",
-            );
-        }
-        workloads.indices(file, &by.value)
-    });
-    let deny = file.required(&rule.deny, "exec", "deny", *span).map(|raw| patterns(file, raw, "deny", true));
-    let all = |pattern: &Pattern| matches!(pattern, Pattern::Glob(glob) if glob == "/**");
-    if rule.by.is_absent()
-        && let Some(pattern) = deny.iter().flatten().find(|pattern| all(&pattern.value))
-    {
-        let offset = file.parsed.source.offset(pattern.place.line, pattern.place.column) as u32;
-        let help = "name the directories that are meant, or the workloads in `by`";
-        file.warn(Span::new(offset, offset + 1), "this matches every program that anybody executes", help);
-    }
-    Some(Exec {
-        name: name?.value.clone(),
-        by,
-        deny: deny?,
-        action: match rule.action.or(ExecAction::Deny) {
-            ExecAction::Alert => Action::Alert,
-            ExecAction::Deny => Action::Deny,
-            ExecAction::Kill => Action::Kill,
-        },
-        mode: rule.mode.or(mode),
-        degrade: rule.degrade.given().is_some(),
-        place: file.place(*span),
-    })
-}
 
 pub(super) fn rate_limit(
     file: &mut Checker,
@@ -213,24 +127,6 @@ fn check_burst_bytes(burst: u64) -> Result<u64, Wrong> {
     Err((format!("the burst of {burst} bytes is not from 1 byte to {top} GB"), help.into()))
 }
 
-fn check_engine(engine: &str) -> Result<(), Wrong> {
-    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    let good = engine.starts_with(|c: char| c.is_ascii_lowercase()) && engine.chars().all(letters);
-    if good && engine.len() <= MAX_ENGINE_BYTES {
-        return Ok(());
-    }
-    let message = format!("{} is no name of an engine", quoted(engine));
-    let lower = engine.to_ascii_lowercase();
-    let help = if engine != lower && lower.len() <= MAX_ENGINE_BYTES && lower.chars().all(letters) {
-        format!("write `\"{lower}\"`")
-    } else {
-        format!(
-            "write a word of up to {MAX_ENGINE_BYTES} lower-case letters, digits, `-` and `_`, such as `\"postgres\"`"
-        )
-    };
-    Err((message, help))
-}
-
 fn check_per(per: &str) -> Result<(), Wrong> {
     if per == "source" {
         return Ok(());
@@ -242,25 +138,4 @@ fn check_per(per: &str) -> Result<(), Wrong> {
     }
     let help = nearest(per, ["source"]).map_or(help, |near| format!("did you mean `\"{near}\"`?"));
     Err((format!("{} is no value of `per`", quoted(per)), help))
-}
-
-/// Reads the ports of a rule: sorted, merged where they overlap.
-fn ports(file: &mut Checker, raw: &At<List<Port>>) -> Vec<RangeInclusive<u16>> {
-    if raw.value.items.is_empty() && !raw.value.incomplete {
-        file.error(raw.span, "`ports` is empty and would match nothing", "list at least one port");
-    }
-    if let Some(first) = raw.value.items.get(MAX_PORT_ENTRIES) {
-        let help = "write neighbouring ports as a range: `\"6000-6010\"`";
-        file.error(first.span, format!("more than {MAX_PORT_ENTRIES} entries in `ports`"), help);
-    }
-    let mut found: Vec<RangeInclusive<u16>> = Vec::new();
-    for item in raw.value.items.iter().take(MAX_PORT_ENTRIES) {
-        let Some(range) = file.accept(item.span, net::port(&item.value)) else { continue };
-        if found.iter().any(|other| other.start() <= range.end() && range.start() <= other.end()) {
-            let message = format!("{} is listed twice", super::overlap::show(std::slice::from_ref(&range)));
-            file.warn(item.span, message, "remove one of them");
-        }
-        found.push(range);
-    }
-    super::overlap::merge(found)
 }

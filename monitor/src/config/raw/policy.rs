@@ -1,0 +1,297 @@
+//! Workloads and rules, as written.
+
+use schemars::JsonSchema;
+use toml_spanner::Toml;
+
+use super::value::{Field, Id, List, Port};
+use crate::config::model::{Mode, Protocol};
+
+/// A named set of processes. At least one of `exe`, `user`, `group`, `unit`, `cgroup`, `parent` and `ancestor` is
+/// given; a process belongs if each that is given matches, and that is so if one of its values does.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("required" = ["name"], "anyOf" = [
+    {"required": ["exe"]}, {"required": ["user"]}, {"required": ["group"]}, {"required": ["unit"]},
+    {"required": ["cgroup"]}, {"required": ["parent"]}, {"required": ["ancestor"]}
+]))]
+pub(crate) struct Workload {
+    /// Unique name, 1 to 64 bytes. It becomes a metric label value.
+    #[toml(default)]
+    #[schemars(example = &"api", length(min = 1, max = 64))]
+    pub name: Field<String>,
+    /// The executables: absolute paths, which name a file by its identity, or globs (`*` and `?` within a
+    /// component, `[a-z]`, `{a,b}`, `**` for any depth). A directory means everything below it.
+    #[toml(default)]
+    #[schemars(example = ["/usr/bin/api-server"], length(min = 1))]
+    pub exe: Field<List<String>>,
+    /// SHA-256 of what the executables may contain, as 64 hexadecimal digits. Needs `exe` with plain paths only.
+    #[toml(default)]
+    #[schemars(example = ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"], length(min = 1))]
+    pub sha256: Field<List<String>>,
+    /// Real users, by name or number.
+    #[toml(default)]
+    #[schemars(example = ["app"], length(min = 1))]
+    pub user: Field<List<Id>>,
+    /// Real groups, by name or number.
+    #[toml(default)]
+    #[schemars(example = ["app"], length(min = 1))]
+    pub group: Field<List<Id>>,
+    /// systemd system units: names, or globs with `*`, `?`, `[a-z]` and `{a,b}`.
+    #[toml(default)]
+    #[schemars(example = ["api.service"], length(min = 1))]
+    pub unit: Field<List<String>>,
+    /// Cgroups, as paths below the cgroup v2 mount: the group and everything below it. Or globs.
+    #[toml(default)]
+    #[schemars(example = ["/system.slice/api.service"], length(min = 1))]
+    pub cgroup: Field<List<String>>,
+    /// Workloads: the process that made it was a member when it did.
+    #[toml(default)]
+    #[schemars(example = ["nginx"], length(min = 1))]
+    pub parent: Field<List<String>>,
+    /// Workloads: any process up the chain was a member, or the process itself before an exec.
+    #[toml(default)]
+    #[schemars(example = ["sshd"], length(min = 1))]
+    pub ancestor: Field<List<String>>,
+    /// Whether what members start, and what they turn into by exec, stays a member for good. Default: false.
+    #[toml(default)]
+    #[schemars(example = true)]
+    pub descendants: Field<bool>,
+}
+
+/// Who may talk to a database: `clients` to one that runs anywhere, `servers` and `sources` to one on this host.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("required" = ["name"], "allOf" = [
+    {"anyOf": [{"required": ["ports"]}, {"required": ["sockets"]}]},
+    {"anyOf": [{"required": ["clients"]}, {"required": ["servers"]}, {"required": ["sources"]}]}
+]))]
+pub(crate) struct Database {
+    /// Unique name, 1 to 64 bytes. It becomes a metric label value.
+    #[toml(default)]
+    #[schemars(example = &"orders", length(min = 1, max = 64))]
+    pub name: Field<String>,
+    /// What kind of database it is: a word in lower case, for people.
+    #[toml(default)]
+    #[schemars(example = &"postgres", regex(pattern = r"^[a-z][a-z0-9_-]{0,31}$"))]
+    pub engine: Field<String>,
+    /// The ports it listens on: numbers, or ranges such as `"6000-6010"`.
+    #[toml(default)]
+    #[schemars(example = [5432], length(min = 1))]
+    pub ports: Field<List<Port>>,
+    /// The addresses at which the ports are meant: addresses and prefixes; remote ones for `clients`, local ones for
+    /// `servers` and `sources`. Absent: any.
+    #[toml(default)]
+    #[schemars(example = ["10.0.0.5", "10.1.0.0/16", "fd00::/8"], length(min = 1))]
+    pub addresses: Field<List<String>>,
+    /// The unix sockets it listens on: absolute paths or globs.
+    #[toml(default)]
+    #[schemars(example = ["/run/postgresql/.s.PGSQL.5432"], length(min = 1))]
+    pub sockets: Field<List<String>>,
+    /// The workloads that may connect; `[]` lets nobody connect. Absent: anybody may.
+    #[toml(default)]
+    #[schemars(example = ["api"])]
+    pub clients: Field<List<String>>,
+    /// The workloads that may bind and listen on the ports and sockets; `[]` is nobody. Absent: anybody may.
+    #[toml(default)]
+    #[schemars(example = ["postgres"])]
+    pub servers: Field<List<String>>,
+    /// The remote addresses and prefixes from which packets may reach the local ports; loopback always may.
+    /// Absent: any.
+    #[toml(default)]
+    #[schemars(example = ["10.0.2.0/24"])]
+    pub sources: Field<List<String>>,
+    /// What happens to connections of others than `clients` that are older than the policy: `list` (default) lists
+    /// and counts them, `close` closes them, too.
+    #[toml(default)]
+    #[schemars(example = &"close")]
+    pub existing: Field<Existing>,
+    /// What happens to anybody else: `deny` (default) refuses it, `alert` only reports it.
+    #[toml(default)]
+    #[schemars(example = &"deny")]
+    pub action: Field<DatabaseAction>,
+    /// `observe` or `enforce` for this rule alone.
+    #[toml(default)]
+    #[schemars(example = &"enforce")]
+    pub mode: Field<Mode>,
+    /// `observe`: where this kernel can't enforce the rule, observe instead of refusing to start.
+    #[toml(default)]
+    #[schemars(example = &"observe")]
+    pub degrade: Field<Degrade>,
+}
+
+/// Programs that must not be executed (`deny`), or all that may be (`allow`).
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("required" = ["name"], "oneOf" = [
+    {"required": ["deny"]}, {"required": ["allow"]}
+]))]
+pub(crate) struct Exec {
+    /// Unique name, 1 to 64 bytes. It becomes a metric label value.
+    #[toml(default)]
+    #[schemars(example = &"no shells from the api", length(min = 1, max = 64))]
+    pub name: Field<String>,
+    /// The workloads that execute. Absent: anybody.
+    #[toml(default)]
+    #[schemars(example = ["api"], length(min = 1))]
+    pub by: Field<List<String>>,
+    /// The real users who execute, by name or number. Absent: anybody.
+    #[toml(default)]
+    #[schemars(example = ["www-data"], length(min = 1))]
+    pub user: Field<List<Id>>,
+    /// What they must not execute: absolute paths, globs, `@memfd` (a file that is only in memory),
+    /// `@deleted` (a file without a name), `@unplaced` (a file on a mount that the host's tree doesn't have) and
+    /// `@loader` (the dynamic loader, started by hand).
+    #[toml(default)]
+    #[schemars(example = ["/bin/*sh", "/tmp/**", "@memfd", "@deleted"], length(min = 1))]
+    pub deny: Field<List<String>>,
+    /// All that they may execute, written as in `deny`; `[]` is nothing. Needs `by` or `user`.
+    #[toml(default)]
+    #[schemars(example = ["/usr/bin/pg_dump"])]
+    pub allow: Field<List<String>>,
+    /// Conditions about the arguments: at least one of them must be like one of these. Only with `deny`.
+    #[toml(default)]
+    #[schemars(example = Args::example())]
+    pub args: Field<Args>,
+    /// `deny` (default) refuses the execution before it happens and needs BPF LSM, `kill` stops the program
+    /// before its first instruction, `alert` only reports it.
+    #[toml(default)]
+    #[schemars(example = &"deny")]
+    pub action: Field<ExecAction>,
+    /// `observe` or `enforce` for this rule alone.
+    #[toml(default)]
+    #[schemars(example = &"enforce")]
+    pub mode: Field<Mode>,
+    /// `observe`: where this kernel can't enforce the rule, observe instead of refusing to start.
+    #[toml(default)]
+    #[schemars(example = &"observe")]
+    pub degrade: Field<Degrade>,
+}
+
+/// Conditions about arguments: one of them, not the program's own name, does one of these.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("anyOf" = [{"required": ["contains"]}, {"required": ["glob"]}]))]
+pub(crate) struct Args {
+    /// It contains one of these texts.
+    #[toml(default)]
+    #[schemars(example = ["--dump"], length(min = 1))]
+    pub contains: Field<List<String>>,
+    /// As a whole it matches one of these globs; `*` stands for any text, also with `/`.
+    #[toml(default)]
+    #[schemars(example = ["--file=*"], length(min = 1))]
+    pub glob: Field<List<String>>,
+}
+
+impl Args {
+    /// For the schema.
+    fn example() -> serde_json::Value {
+        serde_json::json!({"contains": ["--dump"], "glob": ["--file=*"]})
+    }
+}
+
+/// Who may open raw and packet sockets.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("required" = ["allow"]))]
+pub(crate) struct RawSockets {
+    /// The workloads that may; `[]` is nobody.
+    #[toml(default)]
+    #[schemars(example = ["ping"])]
+    pub allow: Field<List<String>>,
+    /// What happens to anybody else: `alert` (default) reports it, `deny` refuses it.
+    #[toml(default)]
+    #[schemars(example = &"alert")]
+    pub action: Field<RawAction>,
+    /// `observe` or `enforce` for this alone.
+    #[toml(default)]
+    #[schemars(example = &"enforce")]
+    pub mode: Field<Mode>,
+}
+
+/// How much a client may send to local ports before its packets are dropped.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("required" = ["name", "ports"], "anyOf" = [
+    {"required": ["packets"]}, {"required": ["connections"]}, {"required": ["bytes"]}
+]))]
+pub(crate) struct RateLimit {
+    /// Unique name, 1 to 64 bytes. It becomes a metric label value.
+    #[toml(default)]
+    #[schemars(example = &"https per client", length(min = 1, max = 64))]
+    pub name: Field<String>,
+    /// The local ports: numbers, or ranges such as `"6000-6010"`.
+    #[toml(default)]
+    #[schemars(example = [443], length(min = 1))]
+    pub ports: Field<List<Port>>,
+    /// `tcp`, `udp` or `any` (default).
+    #[toml(default)]
+    #[schemars(example = &"tcp")]
+    pub protocol: Field<Protocol>,
+    /// What is counted together: `source` (default) is one remote IPv4 address or IPv6 /64 network.
+    #[toml(default)]
+    #[schemars(example = &"source")]
+    pub per: Field<String>,
+    /// Packets in a time, such as `"2000/s"`; units `s`, `min` (or `m`), `h`.
+    #[toml(default)]
+    #[schemars(example = &"2000/s")]
+    pub packets: Field<String>,
+    /// New TCP connections in a time, such as `"50/s"`.
+    #[toml(default)]
+    #[schemars(example = &"50/s")]
+    pub connections: Field<String>,
+    /// Bytes in a time, such as `"10MB/s"`; units `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`.
+    #[toml(default)]
+    #[schemars(example = &"10MB/s")]
+    pub bytes: Field<String>,
+    /// How many packets or connections may come at once. Default: one second's worth, at least 1.
+    #[toml(default)]
+    #[schemars(example = 100, range(min = 1))]
+    pub burst: Field<i64>,
+    /// How many bytes may come at once, such as `"1MB"`. Default: one second's worth, at least 64 KiB.
+    #[toml(default)]
+    #[schemars(example = &"1MB")]
+    pub burst_bytes: Field<String>,
+    /// `observe` or `enforce` for this rule alone.
+    #[toml(default)]
+    #[schemars(example = &"enforce")]
+    pub mode: Field<Mode>,
+}
+
+/// What a database rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase")]
+pub(crate) enum DatabaseAction {
+    Deny,
+    Alert,
+}
+
+/// What an exec rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase")]
+pub(crate) enum ExecAction {
+    Alert,
+    Deny,
+    Kill,
+}
+
+/// What is done about raw sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase")]
+pub(crate) enum RawAction {
+    Alert,
+    Deny,
+}
+
+/// What happens to connections that are older than the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase")]
+pub(crate) enum Existing {
+    List,
+    Close,
+}
+
+/// What to do instead of enforcing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase")]
+pub(crate) enum Degrade {
+    Observe,
+}

@@ -1,0 +1,99 @@
+//! Database rules.
+
+use super::lists::{List, patterns};
+use super::ports::ports;
+use super::prefixes::prefixes;
+use super::workloads::Workloads;
+use super::{Checker, Names};
+use crate::config::limits::MAX_ENGINE_BYTES;
+use crate::config::model::{Action, Database, Mode};
+use crate::config::pattern::Wrong;
+use crate::config::raw::{self, At, DatabaseAction, Existing};
+use crate::config::source::quoted;
+
+pub(super) fn database(
+    file: &mut Checker,
+    raw: &At<raw::Database>,
+    mode: Mode,
+    workloads: &Workloads,
+    names: &mut Names,
+) -> Option<Database> {
+    let At { value: rule, span } = raw;
+    let name = names.take(file, &rule.name, "database", *span);
+    if let Some(engine) = rule.engine.given() {
+        file.accept(engine.span, check_engine(&engine.value));
+    }
+    check_keys(file, raw);
+    let sockets = List { key: "sockets", empty: Some("list at least one path or glob"), many: "use globs" };
+    let mut indices = |names: &raw::Field<raw::List<String>>| {
+        names.given().map(|names| workloads.indices(file, &names.value))
+    };
+    let (clients, servers) = (indices(&rule.clients), indices(&rule.servers));
+    Some(Database {
+        ports: rule.ports.given().map(|raw| ports(file, raw)).unwrap_or_default(),
+        addresses: rule.addresses.given().map(|raw| prefixes(file, raw, "addresses")).unwrap_or_default(),
+        sockets: rule.sockets.given().map(|raw| patterns(file, raw, &sockets, false)).unwrap_or_default(),
+        clients,
+        servers,
+        sources: rule.sources.given().map(|raw| prefixes(file, raw, "sources")),
+        engine: rule.engine.given().map(|engine| engine.value.clone()),
+        close_existing: rule.existing.or(Existing::List) == Existing::Close,
+        name: name?.value.clone(),
+        action: match rule.action.or(DatabaseAction::Deny) {
+            DatabaseAction::Deny => Action::Deny,
+            DatabaseAction::Alert => Action::Alert,
+        },
+        mode: rule.mode.or(mode),
+        degrade: rule.degrade.given().is_some(),
+        place: file.place(*span),
+    })
+}
+
+/// Which keys a rule needs, and which have a meaning only beside others.
+fn check_keys(file: &mut Checker, raw: &At<raw::Database>) {
+    let At { value: rule, span } = raw;
+    let broken = file.parsed.is_broken(*span);
+    if rule.ports.is_absent() && rule.sockets.is_absent() && !broken {
+        let help = "list the ports or the unix sockets of the database: `ports = [5432]`, `sockets = [\"/run/postgresql/.s.PGSQL.5432\"]`";
+        file.error(file.header(*span), "a database rule needs `ports` or `sockets`", help);
+    }
+    if rule.clients.is_absent() && rule.servers.is_absent() && rule.sources.is_absent() && !broken {
+        let help = "list the workloads that may connect: `clients = [\"api\"]` (`[]` lets nobody connect), or listen: `servers`, or the networks that may reach it: `sources`";
+        file.error(file.header(*span), "a database rule needs `clients`, `servers` or `sources`", help);
+    }
+    let no_ports = rule.ports.is_absent() && !rule.sockets.is_absent() && !broken;
+    for (key, field) in [("addresses", &rule.addresses), ("sources", &rule.sources)] {
+        if let Some(at) = field.given().filter(|_| no_ports) {
+            file.error(
+                at.span,
+                format!("`{key}` has no meaning without `ports`: unix sockets have no addresses"),
+                "add `ports`, or remove it",
+            );
+        }
+    }
+    if let Some(existing) = rule.existing.given()
+        && rule.clients.is_absent()
+        && !broken
+    {
+        let help = "add `clients`, or remove it";
+        file.error(existing.span, "`existing` has no meaning without `clients`", help);
+    }
+}
+
+fn check_engine(engine: &str) -> Result<(), Wrong> {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    let good = engine.starts_with(|c: char| c.is_ascii_lowercase()) && engine.chars().all(letters);
+    if good && engine.len() <= MAX_ENGINE_BYTES {
+        return Ok(());
+    }
+    let message = format!("{} is no name of an engine", quoted(engine));
+    let lower = engine.to_ascii_lowercase();
+    let help = if engine != lower && lower.len() <= MAX_ENGINE_BYTES && lower.chars().all(letters) {
+        format!("write `\"{lower}\"`")
+    } else {
+        format!(
+            "write a word of up to {MAX_ENGINE_BYTES} lower-case letters, digits, `-` and `_`, such as `\"postgres\"`"
+        )
+    };
+    Err((message, help))
+}
