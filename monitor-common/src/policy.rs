@@ -45,6 +45,8 @@ pub enum Action {
     Deny = 3,
     /// Stop the process after.
     Kill = 4,
+    /// Drop the packet.
+    Drop = 5,
 }
 
 /// Codes of verdicts, as they cross in records and index counters.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use monitor_common::{
     event::{Actor, Endpoint, Kind},
     identity::ExeId,
-    policy::{Mode, RuleKind},
+    policy::{Mode, RuleKind, masks::Direction},
 };
 
 pub use text::Text;
@@ -62,6 +62,10 @@ pub enum Detail {
         file: ExeId,
         /// The new program.
         program: Arc<Program>,
+        /// The script that the file interprets, where a security hook saw it.
+        script: Option<ExeId>,
+        /// Whether a dynamic loader mapped it, rather than the kernel having started it.
+        mapped: bool,
     },
     /// A process was made.
     Fork {
@@ -96,6 +100,34 @@ pub enum Detail {
         /// The local end.
         local: Endpoint,
     },
+    /// A raw or packet socket was asked for.
+    Socket {
+        /// Address family (`AF_*`).
+        family: u16,
+        /// IP protocol, or link protocol of `AF_PACKET`.
+        protocol: u16,
+    },
+    /// A unix socket was about to be connected to, or to be given its name.
+    Unix {
+        /// Which of both.
+        direction: Direction,
+        /// Where the listening socket's file lies in the host's tree.
+        path: Text,
+    },
+    /// A packet came for a database from where none may.
+    Source {
+        /// The sender, and the local port it asked for.
+        source: Endpoint,
+    },
+    /// A connection to a database was found in the hands of who may not have opened it.
+    Held {
+        /// The other end.
+        remote: Endpoint,
+        /// The process that opened it; none if it is older than the policy.
+        opener: Option<Opener>,
+        /// Whether it was closed.
+        closed: bool,
+    },
     /// A source went over a rate limit.
     Limit {
         /// The source (IPv6: its /64) and the destination port.
@@ -103,6 +135,15 @@ pub enum Detail {
         /// Packets of it over this limit so far.
         over: u64,
     },
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opener {
+    /// Its process id then.
+    pub pid: u32,
+    /// Its first workload, as an index; none if it had none.
+    pub workload: Option<u16>,
 }
 
 /// What a rule decided.

@@ -3,6 +3,12 @@
 pub mod compile;
 pub mod globs;
 pub mod names;
+pub mod patterns;
+pub mod prefixes;
+mod rules;
+pub mod workloads;
 
-pub use compile::{Compiled, Unenforceable};
+pub use compile::{Compiled, Host};
 pub use names::Names;
+pub use rules::Unenforceable;
+pub use workloads::Accounts;

@@ -13,8 +13,12 @@ use crate::event::{Program, Text};
 pub struct Found {
     /// Its id.
     pub pid: u32,
-    /// For the kernel's table; not yet a member of any workload.
+    /// For the kernel's table; what policy says of it isn't in it yet.
     pub process: Process,
+    /// Real user and group.
+    pub ids: (u32, u32),
+    /// Path of its cgroup below the mount of the version 2 tree.
+    pub cgroup: Vec<u8>,
     /// What it runs.
     pub program: Program,
     /// Path of the executable in the host's tree, for globs; none if it lies elsewhere.
@@ -44,16 +48,19 @@ pub fn read(tree: &Tree, pid: u32) -> Option<Found> {
         notes.push("unplaced");
     }
     let args = arguments(pid);
+    let status = proc.status().ok()?;
     let ticks = procfs::ticks_per_second();
     Some(Found {
         pid,
         host_path: placed.then(|| path.clone()),
+        ids: (status.ruid, status.rgid),
+        cgroup: cgroup(pid).unwrap_or_else(|| b"/".to_vec()),
         process: Process {
             exe,
-            workloads: monitor_common::policy::WorkloadSet::EMPTY,
             start_ns: stat.starttime * (1_000_000_000 / ticks.max(1)),
             ppid: stat.ppid as u32,
             flags: SCANNED,
+            ..Process::NONE
         },
         program: Program { path: Text::new(path), args: args.0, args_truncated: args.1, script: None, notes },
     })
@@ -63,6 +70,13 @@ pub fn read(tree: &Tree, pid: u32) -> Option<Found> {
 pub fn start_ns(pid: u32) -> Option<u64> {
     let stat = Proc::new(pid as i32).ok()?.stat().ok()?;
     Some(stat.starttime * (1_000_000_000 / procfs::ticks_per_second().max(1)))
+}
+
+/// The path of a process' cgroup in the version 2 tree, which is the hierarchy with the number 0.
+fn cgroup(pid: u32) -> Option<Vec<u8>> {
+    let groups = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    let line = groups.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    Some(line.to_vec())
 }
 
 fn same_mounts(pid: u32) -> bool {

@@ -6,14 +6,18 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
-    programs::{CgroupAttachMode, Program, ProgramError, XdpMode},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, XdpMode},
 };
 use aya_log::EbpfLogger;
 use monitor_common::{
     addr::Addr,
+    count::database_slots,
     layout::KernelLayout,
     limits,
-    policy::{Membership, Rule, RuleSet},
+    policy::{
+        Masks, Membership, Rule, RuleSet, WorkloadSet,
+        masks::{Direction, Kin},
+    },
     settings::Settings,
 };
 
@@ -65,12 +69,12 @@ pub enum KernelLog {
     Debug = 4,
 }
 
-/// How many entries the maps have whose size depends on the policy.
+/// What the sizes of maps depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Whether there is a `[[database]]`.
+    /// How many `[[database]]` there are.
     pub databases: usize,
-    /// Whether there is a `[[rate_limit]]`.
+    /// How many `[[rate_limit]]` there are.
     pub rate_limits: usize,
 }
 
@@ -81,7 +85,7 @@ impl Kernel {
             .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
         let ports = monitor_common::policy::ports::PORT_INDICES;
-        let databases = (sizes.databases.max(1) * (limits::WORKLOADS + 1)) as u32;
+        let databases = database_slots(sizes.databases.max(1) as u32);
         let ebpf = EbpfLoader::new()
             .btf(Some(&types))
             .override_global("LAYOUT", layout, true)
@@ -90,6 +94,9 @@ impl Kernel {
             .map_max_entries("SCRATCH", scratch_buffers())
             .map_max_entries("DATABASE_PORTS", none_if(sizes.databases == 0, ports))
             .map_max_entries("DATABASE_COUNTS", databases)
+            .map_max_entries("TRAFFIC", databases)
+            .map_max_entries("CONNECTIONS", none_if(sizes.databases == 0, limits::CONNECTIONS))
+            .map_max_entries("REFUSED", none_if(sizes.databases == 0, limits::REFUSED_SOURCES))
             .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, ports))
             .map_max_entries("BUCKETS", none_if(sizes.rate_limits == 0, limits::SOURCES))
             .load(object::bytes()?)
@@ -107,6 +114,7 @@ impl Kernel {
             (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, types),
             (Program::CgroupSockAddr(program), _) => program.load(),
             (Program::CgroupSock(program), _) => program.load(),
+            (Program::CgroupSkb(program), _) => program.load(),
             (Program::Xdp(program), _) => program.load(),
             _ => bail!("program {} is not of the type that the table of programs says", probe.program),
         };
@@ -137,6 +145,9 @@ impl Kernel {
             Program::Lsm(program) => program.attach().map(drop),
             Program::CgroupSockAddr(program) => program.attach(&scope.root, mode).map(drop),
             Program::CgroupSock(program) => program.attach(&scope.root, mode).map(drop),
+            Program::CgroupSkb(program) => {
+                program.attach(&scope.root, CgroupSkbAttachType::Ingress, mode).map(drop)
+            }
             _ => bail!("program {} is attached to interfaces only", probe.program),
         }
         .map_err(|error| anyhow!(error).context(format!("can't attach program {}", probe.program)))
@@ -172,7 +183,16 @@ impl Kernel {
     /// Tells the kernel programs the policy. Must come before they are attached.
     pub fn apply(&mut self, policy: &Compiled) -> Result<()> {
         self.fill::<Rule>("EXEC_RULES", &policy.exec_rules)?;
-        self.fill::<Rule>("DATABASE_RULES", &policy.database_rules)?;
+        for (map, direction) in [
+            ("CLIENT_RULES", Direction::Client),
+            ("SERVER_RULES", Direction::Server),
+            ("SOURCE_RULES", Direction::Source),
+        ] {
+            self.fill::<Rule>(map, &policy.database_rules[direction as usize])?;
+        }
+        self.fill::<Rule>("RAW_RULES", policy.raw_rule.as_slice())?;
+        self.fill::<Masks>("MASKS", &[policy.masks])?;
+        self.fill::<Kin>("KIN", &policy.kin)?;
         self.fill("RATE_RULES", &policy.rate_rules)?;
         self.fill::<Membership>("CLASSES", &policy.classes)?;
         self.fill::<Membership>("GLOB_ENDS", &policy.globs.ends)?;
@@ -183,6 +203,18 @@ impl Kernel {
             let mut array = self.array::<RuleSet>(map)?;
             for (index, rules) in ports {
                 array.set(*index, rules, 0).with_context(|| format!("can't write {map}"))?;
+            }
+        }
+        for (map, accounts) in [("USERS", &policy.users), ("GROUPS", &policy.groups)] {
+            let mut table: HashMap<_, u32, WorkloadSet> = self.map(map)?.try_into()?;
+            for (id, workloads) in accounts {
+                table.insert(id, workloads, 0).with_context(|| format!("can't write {map}"))?;
+            }
+        }
+        for (map, prefixes) in [("ADDRESSES", &policy.addresses), ("SENDERS", &policy.senders)] {
+            let mut table: LpmTrie<_, Addr, RuleSet> = self.map(map)?.try_into()?;
+            for (length, network, rules) in prefixes.entries() {
+                table.insert(&Key::new(length, network), rules, 0).with_context(|| format!("can't write {map}"))?;
             }
         }
         let mut prefixes: LpmTrie<_, Addr, u8> = self.map("PROTECTED")?.try_into()?;

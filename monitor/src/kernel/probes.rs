@@ -2,6 +2,8 @@
 
 use monitor_common::event::Kind;
 
+use crate::config::{Config, Database};
+
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
@@ -11,6 +13,8 @@ pub enum Attach {
     SockAddr,
     /// To the root of the cgroup v2 tree, for sockets.
     Sock,
+    /// To the root of the cgroup v2 tree, for packets that arrive at sockets.
+    Skb,
     /// To a hook of the BPF LSM.
     Lsm(&'static str),
     /// To interfaces.
@@ -25,6 +29,7 @@ impl Attach {
             Self::Tracepoint(_) => "tp_btf",
             Self::SockAddr => "cgroup_sock_addr",
             Self::Sock => "cgroup_sock",
+            Self::Skb => "cgroup_skb",
             Self::Lsm(_) => "lsm",
             Self::Xdp => "xdp",
         }
@@ -36,10 +41,41 @@ impl Attach {
 pub enum Needed {
     /// Always: without it the agent would be blind.
     Always,
+    /// When a workload asks for a cgroup or unit.
+    Cgroups,
     /// To refuse execs; without it they are killed.
     ExecDeny,
+    /// When a database rule has `sources`.
+    Sources,
+    /// When a database rule has `sockets`; needs BPF LSM.
+    UnixSockets,
+    /// When there is a `[raw_sockets]`.
+    RawSockets,
+    /// The same, for sockets of links; needs BPF LSM.
+    PacketSockets,
     /// When there is a rate limit and an interface to hold it on.
     RateLimit,
+}
+
+impl Needed {
+    /// Whether it is needed for a policy, given whether execs are refused by an LSM program, and whether such programs
+    /// work at all.
+    #[must_use]
+    pub fn by(self, config: &Config, exec_lsm: bool, lsm: bool) -> bool {
+        let database = |asks: fn(&Database) -> bool| config.databases.iter().any(asks);
+        match self {
+            Self::Always => true,
+            Self::Cgroups => {
+                config.workloads.iter().any(|asks| !asks.units.is_empty() || !asks.cgroups.is_empty())
+            }
+            Self::ExecDeny => exec_lsm,
+            Self::Sources => database(|rule| rule.sources.is_some()),
+            Self::UnixSockets => lsm && database(|rule| !rule.sockets.is_empty()),
+            Self::RawSockets => config.raw_sockets.is_some(),
+            Self::PacketSockets => lsm && config.raw_sockets.is_some(),
+            Self::RateLimit => !config.rate_limits.is_empty(),
+        }
+    }
 }
 
 /// A kernel program.
@@ -77,8 +113,20 @@ pub const PROBES: &[Probe] = &[
         feeds: &[Kind::Exit],
     },
     Probe {
+        program: "cgroup_made",
+        attach: Attach::Tracepoint("cgroup_mkdir"),
+        needed: Needed::Cgroups,
+        feeds: &[],
+    },
+    Probe {
         program: "exec_check",
         attach: Attach::Lsm("bprm_check_security"),
+        needed: Needed::ExecDeny,
+        feeds: &[Kind::Exec],
+    },
+    Probe {
+        program: "exec_map",
+        attach: Attach::Lsm("mmap_file"),
         needed: Needed::ExecDeny,
         feeds: &[Kind::Exec],
     },
@@ -94,6 +142,32 @@ pub const PROBES: &[Probe] = &[
         needed: Needed::Always,
         feeds: &[Kind::Listen],
     },
+    Probe { program: "sources", attach: Attach::Skb, needed: Needed::Sources, feeds: &[Kind::Source] },
+    Probe {
+        program: "unix_connect",
+        attach: Attach::Lsm("unix_stream_connect"),
+        needed: Needed::UnixSockets,
+        feeds: &[Kind::Unix],
+    },
+    Probe {
+        program: "unix_send",
+        attach: Attach::Lsm("unix_may_send"),
+        needed: Needed::UnixSockets,
+        feeds: &[Kind::Unix],
+    },
+    Probe {
+        program: "unix_bind",
+        attach: Attach::Lsm("inode_mknod"),
+        needed: Needed::UnixSockets,
+        feeds: &[Kind::Unix],
+    },
+    Probe { program: "raw_socket", attach: Attach::Sock, needed: Needed::RawSockets, feeds: &[Kind::Socket] },
+    Probe {
+        program: "packet_socket",
+        attach: Attach::Lsm("socket_create"),
+        needed: Needed::PacketSockets,
+        feeds: &[Kind::Socket],
+    },
     Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
 ];
 
@@ -103,7 +177,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_event_has_a_program_that_feeds_it() {
-        for kind in Kind::ALL {
+        // What is held is found by looking.
+        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::Held) {
             assert!(PROBES.iter().any(|probe| probe.feeds.contains(kind)), "{}", kind.name());
         }
     }

@@ -2,13 +2,16 @@
 
 use monitor_common::{
     event::{Header, Kind},
-    policy::{Mode, NO_RULE, verdict},
+    policy::{Mode, NO_RULE, masks::Direction, verdict},
 };
 
 use crate::{
-    event::{Detail, Event, Finding},
+    event::{Detail, Event, Finding, Opener},
     policy::Names,
 };
+
+/// `AF_PACKET` of `include/linux/socket.h`.
+const AF_PACKET: u16 = 17;
 
 /// The finding that an event is, if it is one.
 #[must_use]
@@ -33,15 +36,20 @@ fn what(event: &Event, names: &Names) -> String {
         }
     });
     match &event.detail {
-        Detail::Exec { program, .. } => {
+        Detail::Exec { program, mapped, .. } => {
             let notes = [
                 ("memfd", " (a file in memory only)"),
                 ("deleted", " (a file without a name)"),
                 ("unplaced", " (on a mount that the host's tree doesn't have)"),
                 ("path_truncated", " (a path too long to be compared with the rule's globs)"),
+                ("loader", " (the dynamic loader: the program is what it maps)"),
+                ("kernel_helper", " (for the kernel itself, which rules don't stop)"),
+                ("unverified", " (whose content isn't the one that the policy gives)"),
+                ("args_truncated", " (with more arguments than are read, so any of them may be meant)"),
             ];
             let told = notes.iter().filter(|(note, _)| program.notes.contains(note)).map(|(_, words)| *words);
-            format!("{subject} started {}{}", program.path.quoted(), told.collect::<String>())
+            let did = if *mapped { "had the dynamic loader run" } else { "started" };
+            format!("{subject} {did} {}{}", program.path.quoted(), told.collect::<String>())
         }
         Detail::Connect { remote, .. } => {
             format!(
@@ -55,13 +63,50 @@ fn what(event: &Event, names: &Names) -> String {
                 source.addr, source.port
             )
         }
-        Detail::Fork { .. } | Detail::Exit { .. } | Detail::Bind { .. } | Detail::Listen { .. } => subject,
+        Detail::Bind { local } => format!(
+            "{subject}, not a server of this database, asked for {} port {} of this host",
+            local.addr, local.port
+        ),
+        Detail::Listen { local } => format!(
+            "{subject}, not a server of this database, listens at {} port {} without having been judged at its bind",
+            local.addr, local.port
+        ),
+        Detail::Socket { family, .. } => {
+            let what = if *family == AF_PACKET { "a packet socket" } else { "a raw socket" };
+            format!("{subject}, not on the list, asked for {what}")
+        }
+        Detail::Unix { direction: Direction::Client, path } => {
+            format!("{subject}, not a client of this database, asked for the socket {}", path.quoted())
+        }
+        Detail::Unix { path, .. } => {
+            format!("{subject}, not a server of this database, wanted to be the socket {}", path.quoted())
+        }
+        Detail::Source { source } => {
+            format!("{}, not a source of this database, sent to port {}", source.addr, source.port)
+        }
+        Detail::Held { remote, opener, .. } => {
+            let origin = match opener {
+                None => "that is older than the policy".to_owned(),
+                Some(Opener { pid, workload }) => {
+                    let name = workload.and_then(|index| names.workloads().get(usize::from(index)));
+                    let name = name.map_or("no workload", |name| &**name);
+                    format!("that process {pid} of {name} opened and handed over")
+                }
+            };
+            format!(
+                "{subject}, not a client of this database, has a connection to {} port {} {origin}",
+                remote.addr, remote.port
+            )
+        }
+        Detail::Fork { .. } | Detail::Exit { .. } => subject,
     }
 }
 
 /// What was done about it.
 fn consequence(kind: Kind, code: u8, mode: Mode) -> &'static str {
     match (code, mode) {
+        (verdict::DENY, Mode::Enforce) if kind == Kind::Held => "closed",
+        (verdict::DENY, Mode::Observe) if kind == Kind::Held => "would have been closed",
         (verdict::DENY, Mode::Enforce) if kind == Kind::Exec => "refused before it ran",
         (verdict::DENY, Mode::Enforce) => "refused",
         (verdict::KILL, Mode::Enforce) => "killed before its first instruction",

@@ -5,12 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use monitor_common::{
-    event::{Actor, Kind, Record, connect, exec},
+    event::{Actor, Kind, Record, connect, exec, held},
     limits,
+    policy::masks::Direction,
 };
 
 use crate::{
-    event::{Detail, Event, Program, Text, Who},
+    event::{Detail, Event, Opener, Program, Text, Who},
     host::{file::Tree, processes},
 };
 
@@ -51,8 +52,13 @@ impl Enricher {
             Record::Exec(record, tail) => {
                 let who = self.who(&record.actor, Kind::Exec);
                 let program = Arc::new(program(record, tail));
-                self.learn(record.actor.pid, record.actor.start_ns, &program);
-                (Some(who), Detail::Exec { file: record.file, program })
+                let script = Some(record.script).filter(|script| script.ino != 0);
+                let mapped = record.header.flags & exec::flags::MAPPED != 0;
+                // What a loader maps doesn't change what the process runs.
+                if !mapped {
+                    self.learn(record.actor.pid, record.actor.start_ns, &program);
+                }
+                (Some(who), Detail::Exec { file: record.file, program, script, mapped })
             }
             Record::Fork(record, _) => {
                 let who = self.who(&record.actor, Kind::Fork);
@@ -84,6 +90,27 @@ impl Enricher {
             }
             Record::Listen(record, _) => {
                 (Some(self.who(&record.actor, Kind::Listen)), Detail::Listen { local: record.local })
+            }
+            Record::Socket(record, _) => {
+                let detail = Detail::Socket { family: record.family, protocol: record.protocol };
+                (Some(self.who(&record.actor, Kind::Socket)), detail)
+            }
+            Record::Unix(record, tail) => {
+                let path = tail.get(..usize::from(record.path_len)).unwrap_or(tail);
+                let direction = Direction::from_code(record.direction as u8);
+                let detail = Detail::Unix { direction, path: Text::new(path.to_vec()) };
+                (Some(self.who(&record.actor, Kind::Unix)), detail)
+            }
+            Record::Source(record, _) => (None, Detail::Source { source: record.source }),
+            Record::Held(record, _) => {
+                let workload = u16::try_from(record.opener_workload)
+                    .ok()
+                    .filter(|index| usize::from(*index) < limits::WORKLOADS);
+                let opener =
+                    (record.opener_pid != 0).then_some(Opener { pid: record.opener_pid, workload });
+                let closed = record.header.flags & held::flags::CLOSED != 0;
+                let detail = Detail::Held { remote: record.remote, opener, closed };
+                (Some(self.who(&record.actor, Kind::Held)), detail)
             }
             Record::Limit(record, _) => (None, Detail::Limit { source: record.source, over: record.over }),
         }
@@ -151,6 +178,11 @@ fn program(record: &exec::Exec, tail: &[u8]) -> Program {
         (flags::DELETED, "deleted"),
         (flags::NO_ARGS, "no_args"),
         (flags::STALE, "stale"),
+        (flags::LOADER, "loader"),
+        (flags::MAPPED, "mapped"),
+        (flags::KERNEL, "kernel_helper"),
+        (flags::UNVERIFIED, "unverified"),
+        (flags::ARGS_TRUNCATED, "args_truncated"),
     ];
     Program {
         path,

@@ -1,43 +1,69 @@
 //! Compiles the checked configuration into the tables of the kernel programs.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, HashMap};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use monitor_common::{
     addr::Addr,
+    event::Endpoint,
     identity::{ExeId, FileEntry, FileKey},
-    limit::{Limit, RateRule},
-    packet::{TCP, UDP},
-    policy::{Action, Membership, Mode, Rule, RuleSet, WorkloadSet, ports::port_index},
+    limit::RateRule,
+    limits,
+    packet::TCP,
+    policy::{
+        Decision, Masks, Membership, Rule, RuleSet, WorkloadSet, decide,
+        masks::{Direction, Kin},
+        ports::port_index,
+    },
     settings::class,
 };
 
-use super::globs::{self, Globs};
+use super::{
+    globs::{self, Globs},
+    patterns::{Named, Patterns},
+    prefixes::{Prefixes, mapped},
+    rules::{Unenforceable, by_port, database_rules, exec_rule, indices, rate_rule, raw_rule},
+    workloads::{Accounts, Subjects},
+};
 use crate::{
-    config::{self, Class, Config, Pattern, Protocol, Report, Severity},
+    config::{Config, ListKind, Protocol, Report},
     host::{file::Tree, ssh::Ssh},
 };
 
-/// What this kernel can't carry out.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unenforceable {
-    /// Why execs can be neither refused nor killed before they run, if so.
-    pub exec: Option<&'static str>,
+/// What a policy is compiled for.
+pub struct Host<'a> {
+    /// Where links are followed; none takes paths as they are written.
+    pub tree: Option<&'a Tree>,
+    /// Users and groups.
+    pub accounts: &'a dyn Accounts,
+    /// What this kernel can't carry out.
+    pub cannot: Unenforceable,
 }
 
 /// A policy, ready for the kernel.
 pub struct Compiled {
     /// `[[exec]]` rules.
     pub exec_rules: Vec<Rule>,
-    /// `[[database]]` rules.
-    pub database_rules: Vec<Rule>,
+    /// `[[database]]` rules, by direction.
+    pub database_rules: [Vec<Rule>; Direction::ALL.len()],
+    /// `[raw_sockets]`, if given.
+    pub raw_rule: Option<Rule>,
     /// `[[rate_limit]]` rules.
     pub rate_rules: Vec<RateRule>,
+    /// Which rules and workloads ask about what.
+    pub masks: Masks,
+    /// By workload, those that name it as parent or ancestor.
+    pub kin: Vec<Kin>,
+    /// By real user, the workloads that name it.
+    pub users: HashMap<u32, WorkloadSet>,
+    /// By real group, the workloads that name it.
+    pub groups: HashMap<u32, WorkloadSet>,
     /// Database rules by port index.
     pub database_ports: BTreeMap<u32, RuleSet>,
+    /// Database rules by address.
+    pub addresses: Prefixes,
+    /// Database rules by the addresses that may reach their server.
+    pub senders: Prefixes,
     /// Rate limits by port index.
     pub rate_ports: BTreeMap<u32, RuleSet>,
     /// All globs.
@@ -50,14 +76,11 @@ pub struct Compiled {
     pub protected_ports: Vec<u32>,
     /// Rules that observe because this kernel can't do what they say, with the reason.
     pub degraded: Vec<(String, &'static str)>,
-    paths: Vec<(PathBuf, Membership)>,
-}
-
-/// What the patterns of a policy stand for, while it is being collected.
-struct Patterns {
-    paths: Vec<(PathBuf, Membership)>,
-    globs: Vec<(String, Membership)>,
-    classes: [Membership; class::COUNT as usize],
+    /// Whether a workload asks for a cgroup or unit.
+    pub asks_cgroup: bool,
+    /// Workloads, those without a name included.
+    pub workload_count: usize,
+    files: Vec<Named>,
 }
 
 impl Compiled {
@@ -65,39 +88,70 @@ impl Compiled {
     ///
     /// # Errors
     /// Names the rule and its place where the kernel can't carry it out or a bound is passed.
-    pub fn new(config: &Config, tree: &Tree, cannot: &Unenforceable) -> Result<Self> {
-        let mut patterns = Patterns {
-            paths: Vec::new(),
-            globs: Vec::new(),
-            classes: [Membership::NONE; class::COUNT as usize],
-        };
+    pub fn new(config: &Config, host: &Host) -> Result<Self> {
+        let mut patterns = Patterns::new(host.tree);
+        let mut subjects = Subjects::new(config, &mut patterns, host.accounts)?;
         let mut degraded = Vec::new();
-        for (index, workload) in config.workloads.iter().enumerate() {
-            let mut member = Membership::NONE;
-            member.workloads.insert(index);
-            workload.exe.iter().for_each(|pattern| patterns.add(tree, &pattern.value, member));
-        }
         let mut exec_rules = Vec::new();
         for (index, rule) in config.execs.iter().enumerate() {
-            let mut member = Membership::NONE;
-            member.exec_rules.insert(index);
-            rule.deny.iter().for_each(|pattern| patterns.add(tree, &pattern.value, member));
-            exec_rules.push(exec_rule(config, rule, cannot, &mut degraded)?);
+            let member = rule_member(index);
+            rule.files.iter().for_each(|pattern| patterns.add(&pattern.value, member, &[]));
+            patterns.arguments(rule.args.as_ref(), member);
+            let also = match rule.users.is_empty() {
+                true => WorkloadSet::EMPTY,
+                false => subjects.of_users(config, rule, host.accounts)?,
+            };
+            exec_rules.push(exec_rule(config, rule, also, &host.cannot, &mut degraded)?);
+            if rule.list == ListKind::Allow {
+                subjects.masks.exec_allow.insert(index);
+            }
+            if rule.args.is_some() {
+                subjects.masks.exec_args.insert(index);
+            }
         }
-        let database_rules = config.databases.iter().map(database_rule).collect();
+        patterns.distrust_overlong(&subjects.masks.exec_allow);
+        if !exec_rules.is_empty() {
+            patterns.know_loaders();
+        }
+        for (index, rule) in config.databases.iter().enumerate() {
+            rule.sockets.iter().for_each(|socket| patterns.socket(&socket.value, rule_member(index)));
+        }
+        let database_rules = database_rules(config, &host.cannot, &mut subjects.masks, &mut degraded)?;
         let database_ports = by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..])));
+        let mut addresses = Prefixes::new(
+            config.databases.iter().enumerate().map(|(index, rule)| (index, &rule.addresses[..])),
+        );
+        addresses.unspecified_is_loopback();
+        let lists = config.databases.iter().enumerate();
+        let senders = Prefixes::new(lists.filter_map(|(index, rule)| Some((index, rule.sources.as_deref()?))));
+        for (what, prefixes) in [("addresses", &addresses), ("sources", &senders)] {
+            if prefixes.len() > limits::PREFIXES as usize {
+                bail!("the {what} of all database rules need {} prefixes, more than {}", prefixes.len(), limits::PREFIXES);
+            }
+        }
         let rate_rules =
             config.rate_limits.iter().map(|rule| rate_rule(config, rule)).collect::<Result<_, Report>>()?;
         let rate_ports = by_port(config.rate_limits.iter().map(|rule| (rule.protocol, &rule.ports[..])));
+        let in_cgroup = |workload: &crate::config::Workload| {
+            !workload.units.is_empty() || !workload.cgroups.is_empty()
+        };
         Ok(Self {
             exec_rules,
             database_rules,
+            raw_rule: config.raw_sockets.as_ref().map(raw_rule),
             rate_rules,
+            workload_count: subjects.count(),
+            masks: subjects.masks,
+            kin: subjects.kin,
+            users: subjects.users,
+            groups: subjects.groups,
             database_ports,
+            addresses,
+            senders,
             rate_ports,
             globs: globs::compile(&patterns.globs)?,
             classes: patterns.classes,
-            protected: config.agent.protect.prefixes.iter().map(protected).collect(),
+            protected: config.agent.protect.prefixes.iter().map(mapped).collect(),
             protected_ports: config
                 .agent
                 .protect
@@ -106,171 +160,78 @@ impl Compiled {
                 .flat_map(|(protocol, port)| indices(*protocol, *port))
                 .collect(),
             degraded,
-            paths: patterns.paths,
+            asks_cgroup: config.workloads.iter().any(in_cgroup),
+            files: patterns.paths,
         })
     }
 
     /// Has no rate limit ever drop what belongs to SSH.
     pub fn protect(&mut self, ssh: &Ssh) {
         self.protected
-            .extend(ssh.peers.iter().map(|peer| protected(&(*peer, if peer.is_ipv4() { 32 } else { 128 }))));
+            .extend(ssh.peers.iter().map(|peer| mapped(&(*peer, if peer.is_ipv4() { 32 } else { 128 }))));
         self.protected_ports.extend(ssh.ports.iter().map(|port| port_index(TCP, *port)));
     }
 
-    /// The paths by which the policy names files, each with what the file stands for.
+    /// The files that the policy names by path, each with what it stands for.
     #[must_use]
-    pub fn paths(&self) -> &[(PathBuf, Membership)] {
-        &self.paths
+    pub fn files(&self) -> &[Named] {
+        &self.files
     }
 
-    /// The workloads that a process belongs to which runs a file and was not seen to start.
+    /// What a file stands for: by its path in the host's tree, and by its identity.
     #[must_use]
-    pub fn workloads(
-        &self,
-        files: &HashMap<FileKey, FileEntry>,
-        exe: &ExeId,
-        path: Option<&[u8]>,
-    ) -> WorkloadSet {
+    pub fn file(&self, files: &HashMap<FileKey, FileEntry>, exe: &ExeId, path: Option<&[u8]>) -> Membership {
         let mut member = path.map_or(Membership::NONE, |path| self.globs.matches(path));
-        if let Some(entry) = files.get(&exe.key()).filter(|entry| entry.exe.same(exe)) {
-            member.add(&entry.member);
-        }
-        member.workloads
-    }
-}
-
-impl Patterns {
-    fn add(&mut self, tree: &Tree, pattern: &Pattern, member: Membership) {
-        match pattern {
-            // A directory stands for what is below it.
-            Pattern::Path(path) => match tree.resolve(Path::new(path)) {
-                Ok(found) if found.is_dir => self.glob(tree, &format!("{path}/**"), member),
-                _ => self.paths.push((path.into(), member)),
-            },
-            Pattern::Glob(glob) => self.glob(tree, glob, member),
-            Pattern::Class(of) => {
-                let class = match of {
-                    Class::Memfd => class::MEMFD,
-                    Class::Deleted => class::DELETED,
-                    Class::Unplaced => class::UNPLACED,
-                };
-                self.classes[class as usize].add(&member);
+        if let Some(entry) = files.get(&exe.key()) {
+            member.rules.add(&entry.member.rules);
+            if entry.exe.same(exe) {
+                member.workloads.add(&entry.member.workloads);
             }
         }
+        member
     }
 
-    /// Adds a glob. Its directories up to the first wildcard are followed to where they really are: what runs from
-    /// `/bin` lies in `/usr/bin` on a merged system.
-    fn glob(&mut self, tree: &Tree, glob: &str, member: Membership) {
-        let wild = glob.find(['*', '?', '[', '{']).unwrap_or(glob.len());
-        let (directory, rest) = glob.split_at(glob[..wild].rfind('/').unwrap_or(0));
-        let real = tree
-            .resolve(Path::new(directory))
-            .ok()
-            .and_then(|found| found.path.into_os_string().into_string().ok());
-        // A name with wildcard characters in it would be read as a glob; then the path is taken as it is written.
-        let real = real.filter(|real| real != "/" && !real.contains(['*', '?', '[', '{', '\\']));
-        self.globs.push((format!("{}{rest}", real.as_deref().unwrap_or(directory)), member));
-        // A path that is too long to be compared counts as a match for a rule, never for a workload.
-        let unreadable = Membership { workloads: WorkloadSet::EMPTY, ..member };
-        self.classes[class::OVERLONG as usize].add(&unreadable);
-    }
-}
-
-fn set(workloads: &[usize]) -> WorkloadSet {
-    let mut set = WorkloadSet::EMPTY;
-    workloads.iter().for_each(|index| set.insert(*index));
-    set
-}
-
-fn exec_rule(
-    config: &Config,
-    rule: &config::Exec,
-    cannot: &Unenforceable,
-    degraded: &mut Vec<(String, &'static str)>,
-) -> Result<Rule, Report> {
-    let action = rule.action.into();
-    let mut mode = rule.mode.into();
-    if let (Some(reason), Mode::Enforce, true) = (cannot.exec, mode, action != Action::Alert) {
-        if !rule.degrade {
-            let message = format!("rule \"{}\" can't be enforced on this kernel: {reason}", rule.name);
-            let error = config.diagnostic(Severity::Error, &rule.place, message);
-            return Err(Report::new(vec![
-                error.help("write `degrade = \"observe\"` in the rule to have it report only"),
-            ]));
+    /// The workloads that name a cgroup, given by its path, or one above it.
+    #[must_use]
+    pub fn cgroup(&self, path: &[u8]) -> WorkloadSet {
+        use monitor_common::settings::tag::CGROUP;
+        let mut found = self.globs.tagged(CGROUP, b"/").workloads;
+        let ends = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]).filter(|end| *end > 1).take(limits::CGROUP_DEPTH as usize - 1) {
+            found.add(&self.globs.tagged(CGROUP, &path[..end]).workloads);
         }
-        degraded.push((rule.name.clone(), reason));
-        mode = Mode::Observe;
+        found
     }
-    Ok(match &rule.by {
-        Some(by) => Rule::new(set(by), action, Action::Next, mode),
-        None => Rule::new(WorkloadSet::EMPTY, action, action, mode),
-    })
-}
 
-fn database_rule(rule: &config::Database) -> Rule {
-    Rule::new(set(&rule.clients), Action::Allow, rule.action.into(), rule.mode.into())
-}
-
-fn rate_rule(config: &Config, rule: &config::RateLimit) -> Result<RateRule, Report> {
-    let limit = |limit: Option<config::Limit>| {
-        let Some(config::Limit { rate, burst }) = limit else { return Ok(Limit::NONE) };
-        Limit::new(rate.count, rate.per_ns, burst).ok_or_else(|| {
-            let message = format!("rate limit \"{}\": the burst takes too long to come back", rule.name);
-            Report::new(vec![
-                config.diagnostic(Severity::Error, &rule.place, message).help("write a smaller burst"),
-            ])
-        })
-    };
-    Ok(RateRule {
-        packets: limit(rule.packets)?,
-        connections: limit(rule.connections)?,
-        bytes: limit(rule.bytes)?,
-        mode: Mode::from(rule.mode) as u32,
-        zero: 0,
-    })
-}
-
-type Ports<'a> = (Protocol, &'a [std::ops::RangeInclusive<u16>]);
-
-/// Rules by port.
-fn by_port<'a>(rules: impl Iterator<Item = Ports<'a>>) -> BTreeMap<u32, RuleSet> {
-    let mut table: BTreeMap<u32, RuleSet> = BTreeMap::new();
-    for (rule, (protocol, ranges)) in rules.enumerate() {
-        for port in ranges.iter().cloned().flatten() {
-            indices(protocol, port)
-                .for_each(|index| table.entry(index).or_insert(RuleSet::EMPTY).insert(rule));
-        }
+    /// The workloads that name a cgroup itself.
+    #[must_use]
+    pub fn cgroup_itself(&self, path: &[u8]) -> WorkloadSet {
+        self.globs.tagged(monitor_common::settings::tag::CGROUP, path).workloads
     }
-    table
-}
 
-fn indices(protocol: Protocol, port: u16) -> impl Iterator<Item = u32> {
-    let tcp = protocol.has_tcp().then(|| port_index(TCP, port));
-    let udp = protocol.has_udp().then(|| port_index(UDP, port));
-    tcp.into_iter().chain(udp)
-}
+    /// The database rules that speak of an endpoint.
+    #[must_use]
+    pub fn database_candidates(&self, direction: Direction, end: &Endpoint) -> RuleSet {
+        let index = port_index(end.protocol, end.port);
+        let by_port = self.database_ports.get(&index).copied().unwrap_or(RuleSet::EMPTY);
+        let by_address = if direction == Direction::Server && end.addr.is_unspecified() {
+            by_port
+        } else {
+            self.addresses.look_up(&end.addr)
+        };
+        self.masks.database_candidates(direction, &by_port, &by_address)
+    }
 
-fn protected((addr, length): &(std::net::IpAddr, u8)) -> (Addr, u32) {
-    let mapped = if addr.is_ipv4() { 96 } else { 0 };
-    (Addr::from(*addr), u32::from(*length) + mapped)
-}
-
-impl From<config::Mode> for Mode {
-    fn from(mode: config::Mode) -> Self {
-        match mode {
-            config::Mode::Observe => Self::Observe,
-            config::Mode::Enforce => Self::Enforce,
-        }
+    /// Decides on what a process asks of a database.
+    #[must_use]
+    pub fn decide_database(&self, direction: Direction, end: &Endpoint, subject: &WorkloadSet) -> Decision {
+        let candidates = self.database_candidates(direction, end);
+        decide(&&self.database_rules[direction as usize][..], &candidates, subject)
     }
 }
 
-impl From<config::Action> for Action {
-    fn from(action: config::Action) -> Self {
-        match action {
-            config::Action::Alert => Self::Alert,
-            config::Action::Deny => Self::Deny,
-            config::Action::Kill => Self::Kill,
-        }
-    }
+fn rule_member(index: usize) -> Membership {
+    let mut member = Membership::NONE;
+    member.rules.insert(index);
+    member
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use monitor_common::{
     glob::{Automaton, DEAD, START, STATES, TRANSITIONS},
     policy::Membership,
+    settings::tag,
 };
 use regex_automata::{
     Anchored, Input, MatchKind,
@@ -27,22 +28,49 @@ pub struct Globs {
 const BUILD_LIMIT: usize = STATES * 256 * 4;
 
 impl Globs {
-    /// What a path stands for.
+    /// What the path of a file stands for.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> Membership {
-        let state = self.automaton.run(path);
+        self.end(self.automaton.run(path))
+    }
+
+    /// What a text with a [`tag`] in front stands for.
+    #[must_use]
+    pub fn tagged(&self, tag: u8, text: &[u8]) -> Membership {
+        self.end(self.automaton.run(&[&[tag], text].concat()))
+    }
+
+    fn end(&self, state: u16) -> Membership {
         self.ends.get(usize::from(state)).copied().unwrap_or(Membership::NONE)
     }
 }
 
-/// Compiles globs, each with what it stands for.
-pub fn compile(globs: &[(String, Membership)]) -> Result<Globs> {
+/// A pattern over one of the texts that the automaton reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// A glob over the path of a file in the host's tree.
+    File(String),
+    /// A glob over the path of a socket in the host's tree.
+    Socket(String),
+    /// A glob over the path of a cgroup.
+    Cgroup(String),
+    /// A glob over the name of a systemd unit of the system, in the path of a cgroup. Only slices may be above it: what
+    /// is below a unit or a container is made by whoever runs there, under any name.
+    Unit(String),
+    /// A text that one of the arguments contains.
+    Contains(String),
+    /// A glob over one of the arguments.
+    Argument(String),
+}
+
+/// Compiles patterns, each with what it stands for.
+pub fn compile(globs: &[(Text, Membership)]) -> Result<Globs> {
     let mut automaton =
         <Automaton as zerocopy::FromZeros>::new_box_zeroed().map_err(|_| anyhow!("out of memory"))?;
     if globs.is_empty() {
         return Ok(Globs { automaton, ends: Vec::new() });
     }
-    let patterns: Vec<String> = globs.iter().map(|(glob, _)| regex(glob)).collect();
+    let patterns: Vec<String> = globs.iter().map(|(text, _)| regex(text)).collect();
     let dfa = dense::Builder::new()
         .configure(
             dense::Config::new()
@@ -61,9 +89,43 @@ pub fn compile(globs: &[(String, Membership)]) -> Result<Globs> {
     Ok(Globs { automaton, ends })
 }
 
-/// A glob as a regular expression over bytes. What a glob is was checked with the configuration.
-fn regex(glob: &str) -> String {
-    let mut out = String::from("^");
+/// A pattern as a regular expression over bytes. What it may be was checked with the configuration.
+fn regex(text: &Text) -> String {
+    const COMPONENT: &str = "[^/]";
+    /// Arguments are separated by zero bytes; the first is the program's own name, which anybody may choose.
+    const ARGUMENT: &str = "[^\\x00]";
+    let mut out = String::new();
+    match text {
+        Text::File(glob) => path(glob, &mut out),
+        Text::Socket(glob) => {
+            out.push(char::from(tag::SOCKET));
+            path(glob, &mut out);
+        }
+        Text::Cgroup(glob) => {
+            out.push(char::from(tag::CGROUP));
+            path(glob, &mut out);
+        }
+        Text::Unit(name) => {
+            out.push(char::from(tag::CGROUP));
+            out.push_str("(?:/[^/]+[.]slice)*/");
+            wildcards(name, COMPONENT, &mut out);
+        }
+        Text::Contains(text) => {
+            out.push_str(&format!("{}{ARGUMENT}*\\x00.*", char::from(tag::ARGUMENTS)));
+            text.bytes().for_each(|byte| literal(byte, &mut out));
+            out.push_str(".*");
+        }
+        Text::Argument(glob) => {
+            out.push_str(&format!("{}{ARGUMENT}*\\x00(?:.*\\x00)?", char::from(tag::ARGUMENTS)));
+            wildcards(glob, ARGUMENT, &mut out);
+            out.push_str("\\x00.*");
+        }
+    }
+    // `.` must match a newline, too.
+    format!("(?s-u)^{out}$")
+}
+
+fn path(glob: &str, out: &mut String) {
     let mut components = glob.split('/').skip(1).peekable();
     while let Some(component) = components.next() {
         match (component, components.peek().is_some()) {
@@ -73,22 +135,23 @@ fn regex(glob: &str) -> String {
             ("**", false) => out.push_str("/.+"),
             _ => {
                 out.push('/');
-                wildcards(component, &mut out);
+                wildcards(component, "[^/]", out);
             }
         }
     }
-    // `.` must match a newline, too.
-    format!("(?s-u){out}$")
 }
 
-fn wildcards(component: &str, out: &mut String) {
+fn wildcards(component: &str, any: &str, out: &mut String) {
     let mut rest = component;
     let mut in_braces = false;
     while let Some(first) = rest.chars().next() {
         let mut taken = first.len_utf8();
         match first {
-            '*' => out.push_str("[^/]*"),
-            '?' => out.push_str("[^/]"),
+            '*' => {
+                out.push_str(any);
+                out.push('*');
+            }
+            '?' => out.push_str(any),
             '[' => taken = class(rest, out),
             '{' => {
                 in_braces = true;
@@ -157,7 +220,7 @@ fn number(dfa: &dense::DFA<Vec<u32>>) -> Result<Vec<Option<StateID>>> {
 }
 
 /// What it means when a path ends in a state.
-fn end(dfa: &dense::DFA<Vec<u32>>, state: StateID, globs: &[(String, Membership)]) -> Membership {
+fn end(dfa: &dense::DFA<Vec<u32>>, state: StateID, globs: &[(Text, Membership)]) -> Membership {
     let end = dfa.next_eoi_state(state);
     let mut member = Membership::NONE;
     if dfa.is_match_state(end) {
@@ -217,7 +280,7 @@ mod tests {
     }
 
     fn matches(glob: &str, path: &str) -> bool {
-        let globs = compile(&[(glob.to_owned(), one(3))]).unwrap();
+        let globs = compile(&[(Text::File(glob.to_owned()), one(3))]).unwrap();
         globs.matches(path.as_bytes()) == one(3)
     }
 
@@ -254,17 +317,44 @@ mod tests {
 
     #[test]
     fn several_globs_add_up() {
-        let globs =
-            compile(&[("/a/*".to_owned(), one(0)), ("/**".to_owned(), one(1)), ("/b".to_owned(), one(2))]);
+        let file = |glob: &str, index| (Text::File(glob.to_owned()), one(index));
+        let globs = compile(&[file("/a/*", 0), file("/**", 1), file("/b", 2)]);
         let found = globs.unwrap().matches(b"/a/x");
         assert_eq!(found.workloads.bits[0], 0b11);
     }
 
     #[test]
     fn too_much_is_an_error_and_nothing_is_nothing() {
-        let wild: Vec<_> = (0..20).map(|n| (format!("/**/a*{n}*b*/**/c?{n}*"), one(n))).collect();
+        let wild: Vec<_> = (0..20).map(|n| (Text::File(format!("/**/a*{n}*b*/**/c?{n}*")), one(n))).collect();
         assert!(compile(&wild).is_err());
         assert_eq!(compile(&[]).unwrap().matches(b"/x"), Membership::NONE);
+    }
+
+    #[test]
+    fn each_kind_of_text_has_its_own_patterns() {
+        let rows = [
+            (Text::Unit("api.service".into()), tag::CGROUP, "/system.slice/api.service", true),
+            (Text::Unit("api.service".into()), tag::CGROUP, "/api.service", true),
+            (Text::Unit("api.service".into()), tag::CGROUP, "/user.slice/user@1.service/api.service", false),
+            (Text::Unit("api.service".into()), tag::CGROUP, "/system.slice/api.service/sub", false),
+            (Text::Unit("pg@*.service".into()), tag::CGROUP, "/a.slice/a-b.slice/pg@15.service", true),
+            (Text::Cgroup("/".into()), tag::CGROUP, "/", true),
+            (Text::Cgroup("/a/*".into()), tag::CGROUP, "/a/b", true),
+            (Text::Cgroup("/a".into()), tag::SOCKET, "/a", false),
+            (Text::Socket("/run/*/s".into()), tag::SOCKET, "/run/x/s", true),
+            (Text::Contains("--dump".into()), tag::ARGUMENTS, "psql\0-x\0--dump=1\0", true),
+            (Text::Contains("--dump".into()), tag::ARGUMENTS, "--dump\0-x\0", false),
+            (Text::Contains("a b".into()), tag::ARGUMENTS, "x\0a\0b\0", false),
+            (Text::Argument("--f=*".into()), tag::ARGUMENTS, "x\0y\0--f=/a/b\0z\0", true),
+            (Text::Argument("--f=*".into()), tag::ARGUMENTS, "--f=1\0y\0", false),
+            (Text::Argument("-?".into()), tag::ARGUMENTS, "x\0-ab\0", false),
+            (Text::Argument("-?".into()), tag::ARGUMENTS, "x\0-a\0", true),
+        ];
+        for (pattern, tag, text, expected) in rows {
+            let globs = compile(&[(pattern.clone(), one(1))]).unwrap();
+            assert_eq!(globs.tagged(tag, text.as_bytes()) == one(1), expected, "{pattern:?} {text:?}");
+            assert_eq!(globs.matches(text.as_bytes()), Membership::NONE, "{pattern:?} is no file");
+        }
     }
 
     proptest! {

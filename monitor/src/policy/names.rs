@@ -23,6 +23,7 @@ impl Names {
                 config.execs.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.databases.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
+                config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
             ],
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
         }

@@ -8,7 +8,7 @@ use monitor_common::{
 };
 use serde::{Serialize, Serializer};
 
-use super::{protocol_name, sentence};
+use super::{family_name, protocol_name, sentence};
 use crate::event::{Detail, Event, Finding, Program, Text, Who};
 
 /// Appends the object and a newline.
@@ -85,11 +85,27 @@ struct Exe<'a> {
     notes: &'a [&'static str],
 }
 
+/// A file by its number.
+#[derive(Serialize)]
+struct File {
+    dev: String,
+    ino: u64,
+}
+
+impl File {
+    fn new(id: &ExeId) -> Self {
+        let (major, minor) = dev_parts(id.dev);
+        Self { dev: format!("{major}:{minor}"), ino: id.ino }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum DetailPart<'a> {
     Exec {
         by: Option<Exe<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        script_file: Option<File>,
     },
     Fork {
         child_pid: u32,
@@ -112,6 +128,25 @@ enum DetailPart<'a> {
         port: u16,
         protocol: Protocol,
         dropped: u64,
+    },
+    Socket {
+        family: &'static str,
+        protocol_number: u16,
+    },
+    Unix {
+        direction: &'static str,
+        socket: &'a Text,
+    },
+    Source {
+        source: monitor_common::addr::Addr,
+        port: u16,
+        protocol: Protocol,
+    },
+    Held {
+        #[serde(flatten)]
+        remote: End,
+        opener_pid: Option<u32>,
+        closed: bool,
     },
 }
 
@@ -206,13 +241,32 @@ impl<'a> Exe<'a> {
 impl<'a> DetailPart<'a> {
     fn new(detail: &'a Detail, who: Option<&'a Who>) -> Self {
         match *detail {
-            Detail::Exec { .. } => Self::Exec { by: who.map(|who| Exe::new(&who.process.exe, &who.program)) },
+            Detail::Exec { ref script, .. } => Self::Exec {
+                by: who.map(|who| Exe::new(&who.process.exe, &who.program)),
+                script_file: script.as_ref().map(File::new),
+            },
             Detail::Fork { child_pid, child_ppid, child_start_ns } => {
                 Self::Fork { child_pid, child_ppid, child_start_ns }
             }
             Detail::Exit { code, signal } => Self::Exit { exit_code: code, signal },
             Detail::Connect { ref remote, datagram } => Self::Connect { remote: End::new(remote), datagram },
             Detail::Bind { ref local } | Detail::Listen { ref local } => Self::Local(End::new(local)),
+            Detail::Socket { family, protocol } => {
+                Self::Socket { family: family_name(family), protocol_number: protocol }
+            }
+            Detail::Unix { direction, ref path } => {
+                Self::Unix { direction: direction.name(), socket: path }
+            }
+            Detail::Source { ref source } => Self::Source {
+                source: source.addr,
+                port: source.port,
+                protocol: Protocol(source.protocol),
+            },
+            Detail::Held { ref remote, opener, closed } => Self::Held {
+                remote: End::new(remote),
+                opener_pid: opener.map(|opener| opener.pid),
+                closed,
+            },
             Detail::Limit { ref source, over } => Self::Limit {
                 source: source.addr,
                 source_prefix: if source.addr.is_v4() { 32 } else { 64 },

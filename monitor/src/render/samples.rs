@@ -60,7 +60,7 @@ pub(crate) fn event(kind: Kind, detail: Detail) -> Event {
 
 pub(crate) fn exec() -> Event {
     let program = Arc::new(program("/usr/bin/ls", &["ls", "-la", "a b"]));
-    event(Kind::Exec, Detail::Exec { file: exe(12), program })
+    event(Kind::Exec, Detail::Exec { file: exe(12), program, script: None, mapped: false })
 }
 
 pub(crate) fn denied_connect() -> Event {
@@ -142,7 +142,7 @@ prop_compose! {
 
 fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
     prop_oneof![
-        (any_exe(), any_program()).prop_map(|(file, program)| (Kind::Exec, Detail::Exec { file, program })),
+        (any_exe(), any_program()).prop_map(|(file, program)| (Kind::Exec, Detail::Exec { file, program, script: None, mapped: false })),
         any::<(u32, u32, u64)>().prop_map(|(child_pid, child_ppid, child_start_ns)| {
             (Kind::Fork, Detail::Fork { child_pid, child_ppid, child_start_ns })
         }),

@@ -13,10 +13,10 @@ use std::{fmt, io::Write as _, net::SocketAddr};
 use anstyle::{AnsiColor, Style};
 use monitor_common::{
     event::{Endpoint, Kind},
-    policy::{Mode, verdict},
+    policy::{Mode, masks::Direction, verdict},
 };
 
-use super::{protocol_name, sentence};
+use super::{family_name, protocol_name, sentence};
 use crate::event::{Detail, Event, Finding, Program, Text, Who};
 
 const TIME: Style = Style::new().dimmed();
@@ -93,6 +93,18 @@ impl Line<'_> {
             Detail::Bind { local } | Detail::Listen { local } => {
                 self.plain(format_args!(" on {}", End(local)))
             }
+            Detail::Socket { family, protocol } => {
+                self.plain(format_args!(" {} socket, protocol {protocol}", family_name(*family)))
+            }
+            Detail::Unix { direction, path } => {
+                let how = if *direction == Direction::Client { "->" } else { "on" };
+                self.plain(format_args!(" {how} {}", Word(path)))
+            }
+            Detail::Source { source } => {
+                let protocol = protocol_name(source.protocol);
+                self.plain(format_args!(" {} -> port {}/{protocol}", source.addr, source.port));
+            }
+            Detail::Held { remote, .. } => self.plain(format_args!(" has {}", End(remote))),
             Detail::Limit { source, over } => {
                 let prefix = if source.addr.is_v4() { "" } else { "/64" };
                 let protocol = protocol_name(source.protocol);
