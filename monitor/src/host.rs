@@ -4,5 +4,6 @@ pub mod cgroup;
 pub mod file;
 pub mod interfaces;
 pub mod mounts;
+pub mod placement;
 pub mod processes;
 pub mod ssh;

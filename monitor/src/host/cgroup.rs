@@ -1,5 +1,7 @@
 //! The cgroup v2 tree and the part of it that the policy is for.
 
+mod groups;
+
 use std::{
     fs::{self, File},
     os::unix::fs::MetadataExt as _,
@@ -7,6 +9,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+
+pub use groups::{Group, Groups, Walk};
 
 /// The part of the tree that the policy is for.
 #[derive(Debug)]

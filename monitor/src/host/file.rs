@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use monitor_common::identity::{ExeId, kernel_dev};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 
 pub use handle::Handle;
 
@@ -71,9 +71,28 @@ impl Tree {
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )?;
         let (exe, is_dir) = self.identify(file.as_fd())?;
-        let path = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
+        let path = rustix::fs::readlink(own_link(file.as_fd()), Vec::new())?;
         let handle = Handle::of(file.as_fd());
         Ok(Resolved { exe, path: OsStr::from_bytes(path.as_bytes()).into(), is_dir, handle })
+    }
+
+    /// The root of the tree, to look up names from.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Opens a regular file for reading; none if the path leads to something else, which is never opened: opening a
+    /// device or a pipe does something to it.
+    pub fn open_regular(&self, path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let place = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), how)?;
+        if !FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // The very file that was looked at, whatever its path leads to by now.
+        rustix::fs::open(own_link(place.as_fd()), flags, Mode::empty()).map(Some)
     }
 
     /// A file whose name has gone, as it is now; none if it has no name at all any more.
@@ -95,7 +114,8 @@ impl Tree {
         Ok((self.identify(file.as_fd())?.0, path))
     }
 
-    fn identify(&self, file: BorrowedFd<'_>) -> rustix::io::Result<(ExeId, bool)> {
+    /// Identity of an open file, and whether it is a directory.
+    pub(super) fn identify(&self, file: BorrowedFd<'_>) -> rustix::io::Result<(ExeId, bool)> {
         let want = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         // What the kernel knows already is what its programs see; asking a server could block.
         let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, want)?;
@@ -125,4 +145,9 @@ impl Tree {
         };
         self.mounts.places().filter_map(visible).collect()
     }
+}
+
+/// A name for a file that is open here, by which it can be opened again.
+pub(super) fn own_link(file: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }

@@ -41,6 +41,13 @@ impl Handle {
         (code == 0).then_some(Self { raw, mount_id })
     }
 
+    /// The handle of a control group by its id; `FILEID_KERNFS` in the kernel's `include/linux/exportfs.h`, since 5.5.
+    pub(in crate::host) fn of_cgroup(id: u64) -> Self {
+        let mut raw = Raw { bytes: 8, kind: 0xfe, data: [0; BYTES] };
+        raw.data[..8].copy_from_slice(&id.to_ne_bytes());
+        Self { raw, mount_id: 0 }
+    }
+
     /// Id of the mount it was found on.
     pub fn mount_id(&self) -> u64 {
         self.mount_id as u64
