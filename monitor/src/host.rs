@@ -1,5 +1,6 @@
-//! The host: its files, file systems, control groups, processes and interfaces.
+//! The host: its files, file systems, control groups, accounts, processes and interfaces.
 
+pub mod accounts;
 pub mod cgroup;
 pub mod file;
 pub mod interfaces;
