@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod cgroup;
+pub mod changes;
 pub mod content;
 pub mod file;
 pub mod interfaces;
