@@ -84,7 +84,7 @@ wire! {
         pub gid: u32,
         /// Parent at fork.
         pub ppid: u32,
-        /// [`SCANNED`], [`LOADER`] or 0.
+        /// [`SCANNED`], [`LOADER`], [`UNSURE`] or 0.
         pub flags: u32,
     }
 }
@@ -94,6 +94,9 @@ wire! {
 pub const SCANNED: u32 = 1;
 /// [`Process::flags`]: it is a dynamic loader that was started by hand; the program is what it maps.
 pub const LOADER: u32 = 2;
+/// [`Process::flags`]: its file was not known in this version when it was executed, or its content not yet; it is asked
+/// for again until it is.
+pub const UNSURE: u32 = 4;
 
 impl Process {
     /// Nobody that is known.
@@ -162,6 +165,14 @@ impl Process {
         child.of_parent = masks.any_parent.or(&below.parent);
         child.of_ancestor.add(&below.ancestor);
         child.settle(masks);
+    }
+
+    /// Its file has turned out to be one by which it belongs to these workloads.
+    #[inline(always)]
+    pub const fn is_sure(&mut self, of_exe: &WorkloadSet, masks: &Masks) {
+        self.of_exe.add(of_exe);
+        self.flags &= !UNSURE;
+        self.settle(masks);
     }
 
     /// It runs another file from now on, by which it may belong to `of_exe`.

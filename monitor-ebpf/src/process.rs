@@ -10,7 +10,7 @@ use monitor_common::{
     count::{Count, Stat},
     event::exec::flags,
     event::{Kind, exit::Exit, fork::Fork},
-    identity::LOADER,
+    identity::{LOADER, UNSURE},
     policy::{Decision, Mode, RuleKind, verdict},
 };
 
@@ -135,11 +135,13 @@ fn recall(pid: u32, scratch: &mut Scratch) {
 
 #[inline(always)]
 fn become_the_program(scratch: &mut Scratch) {
-    let flags = noted(scratch);
+    let noted = noted(scratch);
     let Some(masks) = masks() else { return };
     let (exe, of_exe) = (scratch.record.file, scratch.member.workloads);
     scratch.process.becomes(exe, &of_exe, masks, &KinTable);
-    scratch.process.flags = if flags & flags::LOADER != 0 { LOADER } else { 0 };
+    let unsure = noted & (flags::STALE | flags::UNVERIFIED) != 0;
+    scratch.process.flags =
+        if noted & flags::LOADER != 0 { LOADER } else { 0 } | if unsure { UNSURE } else { 0 };
     scratch.record.workloads = scratch.process.workloads;
 }
 

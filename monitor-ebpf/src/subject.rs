@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
 use monitor_common::{
     count::Stat,
     event::Actor,
-    identity::{ExeId, Process},
+    identity::{ExeId, Process, UNSURE},
     limits,
     policy::{
         Masks, WorkloadSet,
@@ -18,7 +18,7 @@ use monitor_common::{
 use crate::{
     emit::stat,
     global,
-    maps::{CGROUPS, GROUPS, KIN, MASKS, PROCESSES, USERS},
+    maps::{CGROUPS, FILES, GROUPS, KIN, MASKS, PROCESSES, USERS},
 };
 
 /// Id of the current process in the host's namespace.
@@ -74,6 +74,9 @@ pub fn entry(pid: u32) -> Option<&'static mut Process> {
 /// Finds out where the current process is, if it isn't where it was.
 #[inline(always)]
 pub fn bring_up_to_date(process: &mut Process) {
+    if process.flags & UNSURE != 0 {
+        ask_again(process);
+    }
     let ids = bpf_get_current_uid_gid();
     let (uid, gid) = (ids as u32, (ids >> 32) as u32);
     // SAFETY: a helper without arguments.
@@ -100,6 +103,19 @@ pub fn bring_up_to_date(process: &mut Process) {
     let (user, group) = unsafe { (USERS.get(uid), GROUPS.get(gid)) };
     process.place(masks, &groups, user.unwrap_or(&WorkloadSet::EMPTY), group.unwrap_or(&WorkloadSet::EMPTY));
     (process.cgroup, process.uid, process.gid) = (cgroup, uid, gid);
+}
+
+/// Whether the file that a process runs is known by now.
+#[inline(always)]
+fn ask_again(process: &mut Process) {
+    let Some(masks) = masks() else { return };
+    // SAFETY: entries change as a whole, by the agent.
+    if let Some(entry) = unsafe { FILES.get(process.exe.key()) }
+        && entry.exe.same(&process.exe)
+        && entry.unverified.is_empty()
+    {
+        process.is_sure(&entry.member.workloads, masks);
+    }
 }
 
 /// What hooks want to know of a process.

@@ -46,6 +46,16 @@ fn protocol_name(protocol: u8) -> Cow<'static, str> {
     }
 }
 
+/// The name of an address family, else its number (`include/linux/socket.h`).
+fn family_name(family: u16) -> &'static str {
+    match family {
+        2 => "ipv4",
+        10 => "ipv6",
+        17 => "packet",
+        _ => "other",
+    }
+}
+
 /// A sentence that may quote somebody else's text: made safe to show, and left as it is if it is already.
 fn sentence(text: &str) -> Cow<'_, str> {
     // Backslashes are kept apart: those of escapes that are already there must not be doubled.

@@ -49,6 +49,10 @@ pub struct Gauges {
     pub processes_unknown: AtomicU64,
     /// Processes in the kernel's table.
     pub processes: AtomicU64,
+    /// Files behind policy paths that were found to be others than before, or changed.
+    pub files_changed: AtomicU64,
+    /// Files whose content isn't the one that the policy gives.
+    pub files_unverified: AtomicU64,
     /// Sources tracked, by rate limit.
     pub sources: Mutex<Vec<u64>>,
 }

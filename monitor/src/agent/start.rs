@@ -9,17 +9,17 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{counters::KernelCounters, prepare::Ground, trial, watch::Watcher};
 use crate::{
     config::{self, Config, Interfaces},
-    host::{cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
+    host::{accounts::Accounts, cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
     kernel::{
         canary,
         load::{Kernel, KernelLog, Sizes},
         object,
-        probes::{Attach, Needed, PROBES, Probe},
+        probes::{Attach, PROBES, Probe},
         support::{self, Capability},
     },
     metrics::{self, Build, Metrics},
     pipeline::source::Source,
-    policy::{Compiled, Names, Unenforceable},
+    policy::{Compiled, Host, Names, Unenforceable},
 };
 
 /// Everything that is in the kernel and watches it.
@@ -73,16 +73,29 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
         config::Report::new(vec![error])
     })?;
     let deny = config.execs.iter().any(|rule| rule.action == config::Action::Deny);
+    let sockets = config.databases.iter().any(|rule| !rule.sockets.is_empty());
     let mut capabilities = Vec::new();
-    if deny {
+    if deny || sockets || config.raw_sockets.is_some() {
         capabilities.push(trial::exec_deny(ground, &scope)?);
     }
-    let exec_lsm = capabilities.iter().any(|capability| capability.state == "enforced");
+    let lsm = capabilities.iter().any(|capability| capability.state == "enforced");
+    let exec_lsm = lsm && deny;
     let late = "it runs in real time, so a program may run before the signal that kills it arrives";
-    let cannot = Unenforceable { exec: (support::is_realtime() && !exec_lsm).then_some(late) };
-    let mut policy = Compiled::new(config, &ground.tree, &cannot)?;
+    let blind = "nothing is seen of unix sockets without BPF LSM (`monitor doctor` says how to get it)";
+    let cannot = Unenforceable {
+        exec: (support::is_realtime() && !exec_lsm).then_some(late),
+        unix: (!lsm).then_some(blind),
+    };
+    let accounts = Accounts::read(&ground.tree)?;
+    let host = Host { tree: Some(&ground.tree), accounts: &accounts, cannot };
+    let mut policy = Compiled::new(config, &host)?;
     for (rule, reason) in &policy.degraded {
-        tracing::warn!("rule {rule:?} only reports, as it says it may: {reason}");
+        tracing::warn!("rule {rule:?} doesn't hold as a whole here: {reason}");
+    }
+    if config.raw_sockets.is_some() && !lsm {
+        tracing::warn!(
+            "[raw_sockets]: packet sockets (AF_PACKET) are not seen without BPF LSM; raw IP sockets are"
+        );
     }
     if !config.rate_limits.is_empty() {
         let ssh = Ssh::now();
@@ -97,7 +110,11 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     if log != KernelLog::Off {
         tokio::spawn(kernel_log(kernel.logger()?));
     }
-    let packets = needed(&mut kernel, &config.rate_limits, exec_lsm)?;
+    let wanted = |probe: &Probe| probe.needed.by(config, exec_lsm, lsm);
+    for probe in PROBES.iter().filter(|probe| wanted(probe)) {
+        kernel.load(probe)?;
+    }
+    let packets = PROBES.iter().find(|probe| probe.attach == Attach::Xdp && wanted(probe));
     kernel.apply(&policy)?;
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
     let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone())?);
@@ -105,18 +122,15 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
 
     // First what keeps the table of processes, then those that are older, then what asks the table.
-    let keeps = |probe: &&Probe| matches!(probe.program, "fork" | "exec" | "exit");
-    for probe in PROBES.iter().filter(keeps) {
+    let keeps = |probe: &&Probe| matches!(probe.program, "fork" | "exec" | "exit" | "cgroup_made");
+    for probe in PROBES.iter().filter(|probe| wanted(probe)).filter(keeps) {
         kernel.attach(probe, &scope)?;
     }
+    watcher.update_cgroups()?;
     let (found, unknown) = watcher.scan();
     counters.gauges.processes_unknown.store(unknown, Relaxed);
-    let attached = |probe: &&Probe| match probe.needed {
-        Needed::Always => !keeps(probe),
-        Needed::ExecDeny => exec_lsm,
-        Needed::RateLimit => false,
-    };
-    for probe in PROBES.iter().filter(attached) {
+    let later = |probe: &&Probe| !keeps(probe) && probe.attach != Attach::Xdp;
+    for probe in PROBES.iter().filter(|probe| wanted(probe)).filter(later) {
         kernel.attach(probe, &scope)?;
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
@@ -134,29 +148,6 @@ async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
         ready.get_inner_mut().flush();
         ready.clear_ready();
     }
-}
-
-/// Loads the programs that this policy needs; the packet program, if it is one of them.
-fn needed(
-    kernel: &mut Kernel,
-    rate_limits: &[config::RateLimit],
-    exec_lsm: bool,
-) -> Result<Option<&'static Probe>> {
-    let mut packets = None;
-    for probe in PROBES {
-        let wanted = match probe.needed {
-            Needed::Always => true,
-            Needed::ExecDeny => exec_lsm,
-            Needed::RateLimit => !rate_limits.is_empty(),
-        };
-        if wanted {
-            kernel.load(probe)?;
-            if probe.attach == Attach::Xdp {
-                packets = Some(probe);
-            }
-        }
-    }
-    Ok(packets)
 }
 
 /// Sees for itself that what is attached acts.

@@ -44,7 +44,7 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
     };
     const INSTEAD: &str = "denied execs are killed before their first instruction instead of being refused";
     let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
-    for probe in PROBES.iter().filter(|probe| matches!(probe.attach, Attach::Lsm(_))) {
+    for probe in PROBES.iter().filter(|probe| probe.program == "exec_check") {
         let attached = kernel.load(probe).and_then(|_| kernel.attach(probe, scope));
         if let Err(error) = attached {
             let detail = format!(

@@ -5,6 +5,8 @@
 use std::{
     collections::HashMap,
     fs::File,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -16,28 +18,34 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
-    identity::{FileEntry, FileKey},
+    identity::{FileEntry, FileKey, LOADER, Process},
     limit::{Bucket, BucketKey},
-    policy::Membership,
+    policy::{Membership, WorkloadSet},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::counters::KernelCounters;
 use crate::{
+    event::Text,
     host::{
+        cgroup::Groups,
+        changes::Changes,
+        content::{Content, Contents},
         file::{Handle, Tree},
         mounts::Mounts,
         processes::{self, Found},
     },
     kernel::{
         load::Kernel,
-        tables::{Files, Places, Processes},
+        tables::{Cgroups, Files, Places, Processes},
     },
     policy::Compiled,
 };
 
 /// How often files behind policy paths are looked at: a package upgrade is noticed within this time.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long the start waits for files to be read whose content the policy gives.
+const READ_AT_START: Duration = Duration::from_secs(60);
 /// How often the gauges are counted.
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
@@ -47,10 +55,26 @@ pub struct Watcher {
     policy: Compiled,
     /// By path of the policy, the file that it led to last.
     handles: Vec<Option<Handle>>,
+    contents: Contents,
+    /// Tells at once when a path of the policy may lead to another file.
+    changes: Option<Changes>,
+    groups: Option<(Groups, Cgroups)>,
     files: Files,
     places: Places,
     processes: Processes,
     buckets: KernelMap<MapData, BucketKey, Bucket>,
+    /// Files that were said to have another content.
+    told: Vec<(PathBuf, Content)>,
+}
+
+/// The files that the policy names by path.
+#[derive(Default)]
+struct Named {
+    files: HashMap<FileKey, FileEntry>,
+    /// Files whose content isn't the one that the policy gives, or not known to be.
+    unverified: Vec<(PathBuf, Content)>,
+    /// How many of them are not read yet.
+    pending: u64,
 }
 
 impl Watcher {
@@ -62,33 +86,86 @@ impl Watcher {
             processes: kernel.take("PROCESSES")?.try_into()?,
             buckets: kernel.take("BUCKETS")?.try_into()?,
             tree,
-            handles: vec![None; policy.paths().len()],
+            told: Vec::new(),
+            handles: vec![None; policy.files().len()],
+            contents: Contents::default(),
+            changes: Changes::new()
+                .map_err(|error| tracing::warn!("{error:#}; paths are looked at each second"))
+                .ok(),
+            groups: if policy.asks_cgroup { Some((Groups::open()?, Cgroups::new(kernel)?)) } else { None },
             policy,
         };
-        let files = watcher.named_files();
-        watcher.files.update(files)?;
+        watcher.watch_paths();
+        watcher.read_files()?;
         watcher.update_places();
         Ok(watcher)
     }
 
+    /// Enters the files for the first time; those whose content policy gives are read before.
+    fn read_files(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            let Named { files, pending, .. } = self.named_files();
+            if pending == 0 || begun.elapsed() > READ_AT_START {
+                self.files.update(files)?;
+                return Ok(());
+            }
+            if !told && begun.elapsed() > Duration::from_secs(1) {
+                tracing::info!("reading the files whose SHA-256 the policy gives");
+                told = true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn watch_paths(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.update(&self.tree, self.policy.files().iter().map(|named| &*named.path));
+        }
+    }
+
+    /// Enters the cgroups that the policy names. The program that enters new ones must be attached already.
+    pub fn update_cgroups(&mut self) -> Result<()> {
+        let Some((groups, table)) = &mut self.groups else { return Ok(()) };
+        let policy = &self.policy;
+        let left_out = table.update(groups, |path| policy.cgroup_itself(path))?;
+        if left_out > 0 {
+            tracing::warn!(left_out, "the table of cgroups is full: members of workloads are missed");
+        }
+        Ok(())
+    }
+
     /// The files that the policy names by path, as they are now. When a path leads nowhere any more, its file is still
     /// the one it led to last, wherever that was moved; until it is gone, or the path leads to another.
-    fn named_files(&mut self) -> HashMap<FileKey, FileEntry> {
-        let mut files: HashMap<FileKey, FileEntry> = HashMap::new();
-        for ((path, member), handle) in self.policy.paths().iter().zip(&mut self.handles) {
-            let exe = match self.tree.resolve(path) {
+    fn named_files(&mut self) -> Named {
+        let mut found = Named::default();
+        for (named, handle) in self.policy.files().iter().zip(&mut self.handles) {
+            let exe = match self.tree.resolve(&named.path) {
                 Ok(found) => {
                     *handle = found.handle;
                     Some(found.exe)
                 }
                 Err(_) => handle.as_ref().and_then(|handle| self.tree.again(handle)),
             };
-            if let Some(exe) = exe {
-                let entry = files.entry(exe.key()).or_insert(FileEntry { exe, member: Membership::NONE });
-                entry.member.add(member);
+            let Some(exe) = exe else { continue };
+            let fresh = FileEntry { exe, member: Membership::NONE, unverified: WorkloadSet::EMPTY };
+            let entry = found.files.entry(exe.key()).or_insert(fresh);
+            let mut member = named.member;
+            if !named.sha256.is_empty() {
+                match self.contents.look(&self.tree, &named.path, &named.sha256) {
+                    Content::Verified(version) if version.same(&exe) => {}
+                    other => {
+                        entry.unverified.add(&member.workloads);
+                        member.workloads = WorkloadSet::EMPTY;
+                        found.pending += u64::from(matches!(other, Content::Reading(..) | Content::TooFresh));
+                        found.unverified.push((named.path.clone(), other));
+                    }
+                }
             }
+            entry.member.add(&member);
         }
-        files
+        found
     }
 
     /// Enters processes that are not in the kernel's table; those that were found, and how many are still unknown.
@@ -102,8 +179,10 @@ impl Watcher {
         for _ in 0..PASSES {
             let missing: Vec<u32> =
                 processes::pids().into_iter().filter(|pid| self.processes.get(pid, 0).is_err()).collect();
-            let found: Vec<Found> =
+            let mut found: Vec<Found> =
                 missing.into_iter().filter_map(|pid| processes::read(&self.tree, pid)).collect();
+            // Who made another is older than that.
+            found.sort_by_key(|found| found.process.start_ns);
             unknown = 0;
             let mut entered = 0;
             for process in found {
@@ -125,10 +204,9 @@ impl Watcher {
     /// Enters one process; none if there is no room for it.
     fn enter(&mut self, mut found: Found) -> Option<Found> {
         const NO_EXIST: u64 = 1;
-        let process = &mut found.process;
-        process.workloads =
-            self.policy.workloads(self.files.known(), &process.exe, found.host_path.as_deref());
-        match self.processes.insert(found.pid, *process, NO_EXIST) {
+        self.judge(&mut found);
+        let process = &found.process;
+        match self.processes.insert(found.pid, process, NO_EXIST) {
             Ok(()) => {}
             // A hook was faster: the process has started another program.
             Err(error) if is_there_already(&error) => return Some(found),
@@ -139,6 +217,35 @@ impl Watcher {
             let _ = self.processes.remove(&found.pid);
         }
         Some(found)
+    }
+
+    /// Finds out which workloads a process belongs to. The kernel programs will look at its place again, as they see it.
+    fn judge(&self, found: &mut Found) {
+        let (policy, masks) = (&self.policy, &self.policy.masks);
+        let kin = &&policy.kin[..];
+        let read = found.process;
+        let member = policy.file(self.files.known(), &read.exe, found.host_path.as_deref());
+        let mut process = Process {
+            start_ns: read.start_ns,
+            ppid: read.ppid,
+            flags: read.flags,
+            ..Process::stranger(masks)
+        };
+        if let Ok(parent) = self.processes.get(&read.ppid, 0) {
+            process.kept = parent.kept;
+            process.of_ancestor.add(&parent.of_ancestor);
+            parent.begets(&mut process, masks, kin);
+        }
+        if member.flags & Membership::LOADER != 0 {
+            process.flags |= LOADER;
+        }
+        process.becomes(read.exe, &member.workloads, masks, kin);
+        let (uid, gid) = found.ids;
+        let of =
+            |table: &HashMap<u32, WorkloadSet>, id| table.get(&id).copied().unwrap_or(WorkloadSet::EMPTY);
+        let (user, group) = (of(&policy.users, uid), of(&policy.groups, gid));
+        process.place(masks, &policy.cgroup(&found.cgroup), &user, &group);
+        found.process = process;
     }
 
     fn update_places(&mut self) {
@@ -163,24 +270,43 @@ impl Watcher {
         let mut counted: Option<Instant> = None;
         while !stop.load(Relaxed) {
             self.look(counters, &mut counted);
-            let wait = Timespec { tv_sec: EVERY.as_secs() as i64, tv_nsec: 0 };
-            // The kernel reports a change of the mounts as an exceptional condition.
-            let mut fds = [PollFd::new(mounts, PollFlags::PRI)];
-            if let Ok(1..) = poll(&mut fds, Some(&wait)) {
-                match self.tree.refresh() {
-                    Ok(()) => self.update_places(),
-                    Err(error) => tracing::warn!("{error:#}"),
-                }
+            self.wait(mounts);
+        }
+    }
+
+    /// Waits until something may have changed, at most for [`EVERY`].
+    fn wait(&mut self, mounts: &File) {
+        let wait = Timespec { tv_sec: EVERY.as_secs() as i64, tv_nsec: 0 };
+        // The kernel reports a change of the mounts as an exceptional condition.
+        let mut fds = vec![PollFd::new(mounts, PollFlags::PRI)];
+        fds.extend(
+            self.changes.as_ref().map(|changes| PollFd::from_borrowed_fd(changes.fd(), PollFlags::IN)),
+        );
+        if poll(&mut fds, Some(&wait)).is_err() {
+            return;
+        }
+        let remounted = fds[0].revents().contains(PollFlags::PRI);
+        drop(fds);
+        if remounted {
+            match self.tree.refresh() {
+                Ok(()) => self.update_places(),
+                Err(error) => tracing::warn!("{error:#}"),
             }
+        }
+        if self.changes.as_mut().is_some_and(Changes::drain) || remounted {
+            self.watch_paths();
         }
     }
 
     fn look(&mut self, counters: &KernelCounters, counted: &mut Option<Instant>) {
-        let files = self.named_files();
+        let Named { files, unverified, .. } = self.named_files();
+        counters.gauges.files_unverified.store(unverified.len() as u64, Relaxed);
+        self.tell_unverified(unverified);
         match self.files.update(files) {
             Ok(0) => {}
             Ok(changed) => {
-                tracing::info!(changed, "files behind policy paths changed and were identified again")
+                counters.gauges.files_changed.fetch_add(changed as u64, Relaxed);
+                tracing::info!(changed, "files behind policy paths changed and were identified again");
             }
             Err(error) => tracing::error!("{error:#}"),
         }
@@ -189,8 +315,25 @@ impl Watcher {
             counters.gauges.processes_unknown.store(unknown, Relaxed);
             counters.gauges.processes.store(self.processes.keys().flatten().count() as u64, Relaxed);
             *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) = self.sources();
+            if let Err(error) = self.update_cgroups() {
+                tracing::warn!("{error:#}");
+            }
             *counted = Some(Instant::now());
         }
+    }
+
+    /// Says once of each file why it isn't believed.
+    fn tell_unverified(&mut self, unverified: Vec<(PathBuf, Content)>) {
+        for (path, why) in &unverified {
+            let known = self.told.iter().any(|(told, before)| told == path && before == why);
+            if !known && !matches!(why, Content::Reading(..) | Content::TooFresh) {
+                tracing::warn!(
+                    "{} counts for no workload with a `sha256`: {why}",
+                    Text::new(path.as_os_str().as_bytes().to_vec()).quoted()
+                );
+            }
+        }
+        self.told = unverified;
     }
 
     /// Sources tracked, by rate limit.

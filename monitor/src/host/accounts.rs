@@ -56,6 +56,16 @@ impl Accounts {
     }
 }
 
+impl crate::policy::Accounts for Accounts {
+    fn user(&self, name: &str) -> Result<u32> {
+        Self::user(self, name)
+    }
+
+    fn group(&self, name: &str) -> Result<u32> {
+        Self::group(self, name)
+    }
+}
+
 impl Table {
     fn read(tree: &Tree, path: &'static Path) -> Result<Self> {
         let file = match tree.open_regular(path) {

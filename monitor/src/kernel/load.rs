@@ -214,7 +214,9 @@ impl Kernel {
         for (map, prefixes) in [("ADDRESSES", &policy.addresses), ("SENDERS", &policy.senders)] {
             let mut table: LpmTrie<_, Addr, RuleSet> = self.map(map)?.try_into()?;
             for (length, network, rules) in prefixes.entries() {
-                table.insert(&Key::new(length, network), rules, 0).with_context(|| format!("can't write {map}"))?;
+                table
+                    .insert(&Key::new(length, network), rules, 0)
+                    .with_context(|| format!("can't write {map}"))?;
             }
         }
         let mut prefixes: LpmTrie<_, Addr, u8> = self.map("PROTECTED")?.try_into()?;

@@ -1,16 +1,21 @@
 //! The kernel's tables that follow the host while the agent runs.
 
-use std::{collections::HashMap as StdHashMap, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    collections::{HashMap as StdHashMap, HashSet},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData};
 use monitor_common::{
     identity::{FileEntry, FileKey, Mount},
     limits,
+    policy::WorkloadSet,
 };
 
 use super::load::Kernel;
-use crate::host::file::Tree;
+use crate::host::{cgroup::Groups, file::Tree};
 
 /// Keeps the map of files that policy names by path as the paths are now.
 pub struct Files {
@@ -90,6 +95,41 @@ fn mount(point: &Path) -> Option<Mount> {
     let mut mount = Mount { len: bytes.len() as u32, path: [0; limits::MOUNT_PATH] };
     mount.path.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(mount)
+}
+
+/// Keeps the map of cgroups that policy names as the groups are now. New ones are entered by a kernel program before
+/// anybody can be in them.
+pub struct Cgroups {
+    map: HashMap<MapData, u64, WorkloadSet>,
+}
+
+impl Cgroups {
+    /// Over the map of a kernel object.
+    pub fn new(kernel: &mut Kernel) -> Result<Self> {
+        Ok(Self { map: kernel.take("CGROUPS")?.try_into()? })
+    }
+
+    /// Enters the groups that there are, and takes out those that are gone; how many could not be entered.
+    pub fn update(&mut self, groups: &Groups, named: impl Fn(&[u8]) -> WorkloadSet) -> Result<u64> {
+        // Read before the walk: what is entered meanwhile is there.
+        let mut gone: HashSet<u64> = self.map.keys().flatten().collect();
+        let walk = groups.walk()?;
+        let mut left_out = 0;
+        for group in &walk.groups {
+            let workloads = named(&group.path);
+            if workloads.is_empty() {
+                continue;
+            }
+            gone.remove(&group.id);
+            if self.map.insert(group.id, workloads, 0).is_err() {
+                left_out += 1;
+            }
+        }
+        for id in gone {
+            let _ = self.map.remove(&id);
+        }
+        Ok(left_out)
+    }
 }
 
 /// The agent's table of processes in the kernel.

@@ -106,8 +106,7 @@ impl Enricher {
                 let workload = u16::try_from(record.opener_workload)
                     .ok()
                     .filter(|index| usize::from(*index) < limits::WORKLOADS);
-                let opener =
-                    (record.opener_pid != 0).then_some(Opener { pid: record.opener_pid, workload });
+                let opener = (record.opener_pid != 0).then_some(Opener { pid: record.opener_pid, workload });
                 let closed = record.header.flags & held::flags::CLOSED != 0;
                 let detail = Detail::Held { remote: record.remote, opener, closed };
                 (Some(self.who(&record.actor, Kind::Held)), detail)

@@ -123,18 +123,22 @@ impl Compiled {
         );
         addresses.unspecified_is_loopback();
         let lists = config.databases.iter().enumerate();
-        let senders = Prefixes::new(lists.filter_map(|(index, rule)| Some((index, rule.sources.as_deref()?))));
+        let senders =
+            Prefixes::new(lists.filter_map(|(index, rule)| Some((index, rule.sources.as_deref()?))));
         for (what, prefixes) in [("addresses", &addresses), ("sources", &senders)] {
             if prefixes.len() > limits::PREFIXES as usize {
-                bail!("the {what} of all database rules need {} prefixes, more than {}", prefixes.len(), limits::PREFIXES);
+                bail!(
+                    "the {what} of all database rules need {} prefixes, more than {}",
+                    prefixes.len(),
+                    limits::PREFIXES
+                );
             }
         }
         let rate_rules =
             config.rate_limits.iter().map(|rule| rate_rule(config, rule)).collect::<Result<_, Report>>()?;
         let rate_ports = by_port(config.rate_limits.iter().map(|rule| (rule.protocol, &rule.ports[..])));
-        let in_cgroup = |workload: &crate::config::Workload| {
-            !workload.units.is_empty() || !workload.cgroups.is_empty()
-        };
+        let in_cgroup =
+            |workload: &crate::config::Workload| !workload.units.is_empty() || !workload.cgroups.is_empty();
         Ok(Self {
             exec_rules,
             database_rules,

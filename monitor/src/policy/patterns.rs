@@ -54,7 +54,8 @@ impl<'a> Patterns<'a> {
             }
             Pattern::Glob(glob) => self.glob(glob, member),
             Pattern::Class(Class::Loader) => {
-                LOADERS.map(|glob| self.globs.push((Text::File(glob.to_owned()), member)));
+                let loaders = LOADERS.iter().map(|glob| (Text::File((*glob).to_owned()), member));
+                self.globs.extend(loaders);
             }
             Pattern::Class(of) => {
                 let class = match of {
@@ -70,7 +71,7 @@ impl<'a> Patterns<'a> {
     /// Has processes that run a dynamic loader be known as such.
     pub(super) fn know_loaders(&mut self) {
         let member = Membership { flags: Membership::LOADER, ..Membership::NONE };
-        LOADERS.map(|glob| self.globs.push((Text::File(glob.to_owned()), member)));
+        self.globs.extend(LOADERS.iter().map(|glob| (Text::File((*glob).to_owned()), member)));
     }
 
     /// Adds a path or glob of sockets, which may not exist yet.
@@ -93,8 +94,7 @@ impl<'a> Patterns<'a> {
         let real = self.real(glob);
         self.globs.push((Text::File(real), member));
         // A path that is too long to be compared counts as named by a deny-list, never as a workload.
-        self.classes[class::OVERLONG as usize]
-            .add(&Membership { workloads: WorkloadSet::EMPTY, ..member });
+        self.classes[class::OVERLONG as usize].add(&Membership { workloads: WorkloadSet::EMPTY, ..member });
     }
 
     fn is_directory(&self, path: &str) -> bool {

@@ -14,9 +14,15 @@ use crate::config::{self, Account, Config, Report, Severity, Spanned};
 /// Turns names of users and groups into numbers.
 pub trait Accounts {
     /// The number of a user.
-    fn user(&self, name: &str) -> Option<u32>;
+    ///
+    /// # Errors
+    /// Says where it was looked for.
+    fn user(&self, name: &str) -> Result<u32>;
     /// The number of a group.
-    fn group(&self, name: &str) -> Option<u32>;
+    ///
+    /// # Errors
+    /// As above.
+    fn group(&self, name: &str) -> Result<u32>;
 }
 
 /// What is asked about processes, apart from the files they run.
@@ -73,10 +79,10 @@ impl Subjects {
         for cgroup in &workload.cgroups {
             patterns.globs.push((Text::Cgroup(cgroup.value.clone()), member));
         }
-        for uid in ids(config, &workload.users, "user", |name| accounts.user(name))? {
+        for uid in ids(config, &workload.users, |name| accounts.user(name))? {
             self.users.entry(uid).or_insert(WorkloadSet::EMPTY).insert(index);
         }
-        for gid in ids(config, &workload.groups, "group", |name| accounts.group(name))? {
+        for gid in ids(config, &workload.groups, |name| accounts.group(name))? {
             self.groups.entry(gid).or_insert(WorkloadSet::EMPTY).insert(index);
         }
         for parent in &workload.parents {
@@ -112,7 +118,7 @@ impl Subjects {
         rule: &config::Exec,
         accounts: &dyn Accounts,
     ) -> Result<WorkloadSet> {
-        let mut uids = ids(config, &rule.users, "user", |name| accounts.user(name))?;
+        let mut uids = ids(config, &rule.users, |name| accounts.user(name))?;
         uids.sort_unstable();
         if let Some(index) = self.nameless.get(&uids) {
             return Ok(one(*index).workloads);
@@ -160,25 +166,20 @@ fn one(index: usize) -> Membership {
 fn ids(
     config: &Config,
     accounts: &[Spanned<Account>],
-    what: &str,
-    look_up: impl Fn(&str) -> Option<u32>,
+    look_up: impl Fn(&str) -> Result<u32>,
 ) -> Result<Vec<u32>> {
     let mut errors = Vec::new();
     let mut found = Vec::new();
     for account in accounts {
-        match &account.value {
-            Account::Id(id) => found.push(*id),
-            Account::Name(name) => match look_up(name) {
-                Some(id) => found.push(id),
-                None => {
-                    let message = format!("there is no {what} {name:?} on this host");
-                    let error = config.diagnostic(Severity::Error, &account.place, message);
-                    errors.push(error.help(format!(
-                        "only the files /etc/passwd and /etc/group are read; write the number of the {what} if it comes \
-                         from elsewhere"
-                    )));
-                }
-            },
+        let id = match &account.value {
+            Account::Id(id) => Ok(*id),
+            Account::Name(name) => look_up(name),
+        };
+        match id {
+            Ok(id) => found.push(id),
+            Err(error) => {
+                errors.push(config.diagnostic(Severity::Error, &account.place, format!("{error:#}")));
+            }
         }
     }
     if errors.is_empty() { Ok(found) } else { Err(Report::new(errors).into()) }

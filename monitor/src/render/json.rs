@@ -165,7 +165,7 @@ impl<'a> Line<'a> {
     fn new(event: &'a Event) -> Self {
         let who = event.actor.as_ref();
         let program = match &event.detail {
-            Detail::Exec { file, program } => Some(ProgramPart::new(file, program)),
+            Detail::Exec { file, program, .. } => Some(ProgramPart::new(file, program)),
             _ => who.map(|who| ProgramPart::new(&who.process.exe, &who.program)),
         };
         Self {
@@ -254,19 +254,13 @@ impl<'a> DetailPart<'a> {
             Detail::Socket { family, protocol } => {
                 Self::Socket { family: family_name(family), protocol_number: protocol }
             }
-            Detail::Unix { direction, ref path } => {
-                Self::Unix { direction: direction.name(), socket: path }
+            Detail::Unix { direction, ref path } => Self::Unix { direction: direction.name(), socket: path },
+            Detail::Source { ref source } => {
+                Self::Source { source: source.addr, port: source.port, protocol: Protocol(source.protocol) }
             }
-            Detail::Source { ref source } => Self::Source {
-                source: source.addr,
-                port: source.port,
-                protocol: Protocol(source.protocol),
-            },
-            Detail::Held { ref remote, opener, closed } => Self::Held {
-                remote: End::new(remote),
-                opener_pid: opener.map(|opener| opener.pid),
-                closed,
-            },
+            Detail::Held { ref remote, opener, closed } => {
+                Self::Held { remote: End::new(remote), opener_pid: opener.map(|opener| opener.pid), closed }
+            }
             Detail::Limit { ref source, over } => Self::Limit {
                 source: source.addr,
                 source_prefix: if source.addr.is_v4() { 32 } else { 64 },

@@ -142,7 +142,10 @@ prop_compose! {
 
 fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
     prop_oneof![
-        (any_exe(), any_program()).prop_map(|(file, program)| (Kind::Exec, Detail::Exec { file, program, script: None, mapped: false })),
+        (any_exe(), any_program()).prop_map(|(file, program)| (
+            Kind::Exec,
+            Detail::Exec { file, program, script: None, mapped: false }
+        )),
         any::<(u32, u32, u64)>().prop_map(|(child_pid, child_ppid, child_start_ns)| {
             (Kind::Fork, Detail::Fork { child_pid, child_ppid, child_start_ns })
         }),
