@@ -6,7 +6,7 @@ use aya_ebpf::{
         bpf_skb_ancestor_cgroup_id, bpf_skb_load_bytes, bpf_skc_to_tcp_sock,
     },
     macros::cgroup_skb,
-    maps::{Array, lpm_trie::Key},
+    maps::{Array, LpmTrie, lpm_trie::Key},
     programs::SkBuffContext,
 };
 use monitor_common::{
@@ -15,7 +15,7 @@ use monitor_common::{
     event::{Endpoint, Kind, source::Source},
     limit::{BucketKey, REPORT_EVERY_NS},
     limits,
-    policy::{Decision, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
+    policy::{Decision, Masks, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
 };
 
 use crate::{
@@ -46,16 +46,22 @@ pub fn rules_for(direction: Direction) -> &'static Array<Rule> {
 pub fn candidates(direction: Direction, end: &Endpoint) -> RuleSet {
     let by_port = by_port(&DATABASE_PORTS, end.protocol, end.port);
     let Some(masks) = masks().filter(|_| !by_port.is_empty()) else { return RuleSet::EMPTY };
-    let mut by_address = RuleSet::EMPTY;
-    if !by_port.without(&masks.any_address).is_empty() {
-        if direction == Direction::Server && end.addr.is_unspecified() {
-            // Who listens at every address listens at those of the rule.
-            by_address = by_port;
-        } else if let Some(listed) = ADDRESSES.get(Key::new(128, end.addr)) {
-            by_address = *listed;
-        }
-    }
-    masks.database_candidates(direction, &by_port, &by_address)
+    let by_address = if by_port.without(&masks.any_address).is_empty() {
+        &masks.any_address
+    } else if direction == Direction::Server && end.addr.is_unspecified() {
+        // Who listens at every address listens at those of the rule.
+        &masks.databases
+    } else {
+        listed(&ADDRESSES, end.addr, masks)
+    };
+    // VERIFIER: whichever set it is, it is copied from memory into one state.
+    masks.database_candidates(direction, &by_port, by_address)
+}
+
+/// The rules that list an address, or none.
+#[inline(always)]
+fn listed(table: &'static LpmTrie<Addr, RuleSet>, addr: Addr, masks: &'static Masks) -> &'static RuleSet {
+    table.get(Key::new(128, addr)).unwrap_or(&masks.nothing)
 }
 
 /// Decides on what a process asks for.
@@ -111,16 +117,8 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
         return false;
     }
     let Some((from, to)) = ends(raw) else { return false };
-    let by_address = match ADDRESSES.get(Key::new(128, to)) {
-        Some(listed) => *listed,
-        None => RuleSet::EMPTY,
-    };
-    let candidates = masks.database_candidates(Direction::Source, &by_port, &by_address);
-    let allowed = match SENDERS.get(Key::new(128, from)) {
-        Some(listed) => *listed,
-        None => RuleSet::EMPTY,
-    };
-    let decision = policy::decide(&SOURCE_RULES, &candidates, &allowed);
+    let candidates = masks.database_candidates(Direction::Source, &by_port, listed(&ADDRESSES, to, masks));
+    let decision = policy::decide(&SOURCE_RULES, &candidates, listed(&SENDERS, from, masks));
     if decision.rule == NO_RULE {
         return false;
     }

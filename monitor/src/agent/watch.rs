@@ -232,9 +232,10 @@ impl Watcher {
             ..Process::stranger(masks)
         };
         if let Ok(parent) = self.processes.get(&read.ppid, 0) {
-            process.kept = parent.kept;
-            process.of_ancestor.add(&parent.of_ancestor);
-            parent.begets(&mut process, masks, kin);
+            process = Process { start_ns: read.start_ns, ppid: read.ppid, flags: read.flags, ..parent };
+            process.is_begotten(masks, kin);
+            // What it ran between that and now can't be known.
+            process.workloads = process.kept;
         }
         if member.flags & Membership::LOADER != 0 {
             process.flags |= LOADER;
