@@ -73,7 +73,7 @@ impl Scene {
         Program::new(program)
             .arg("connect")
             .with("to", way.to.to_string())
-            .with("protocol", way.protocol)
+            .with("way", way.protocol)
             .with("count", way.count.to_string())
             .with("tag", tag)
     }
