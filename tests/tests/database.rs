@@ -1,5 +1,12 @@
 //! Database rules: who may connect. The server's log of what arrived is the oracle.
 
+mod addresses;
+mod existing;
+mod servers;
+mod sources;
+mod unix;
+mod ways;
+
 use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context, Result};

@@ -34,6 +34,7 @@ type Way = fn(&Talk<'_>) -> io::Result<()>;
 
 const WAYS: &[(&str, Way)] = &[
     ("tcp", tcp),
+    ("bound-mapped", bound_mapped),
     ("nonblocking", nonblocking),
     ("fastopen", fast_open),
     ("fastopen-connect", fast_open_connect),
@@ -71,6 +72,15 @@ fn stream(talk: &Talk<'_>, protocol: c_int) -> io::Result<(OwnedFd, Address)> {
 /// Says the tag on a connection and closes it.
 fn say(socket: OwnedFd, talk: &Talk<'_>) -> io::Result<()> {
     TcpStream::from(socket).write_all(talk.tag.as_bytes())
+}
+
+/// From an IPv6 socket with an IPv4 address of its own: the kernel then takes `::` for 127.0.0.1.
+fn bound_mapped(talk: &Talk<'_>) -> io::Result<()> {
+    let mapped = SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1], 0));
+    let socket = net::socket(libc::AF_INET6, libc::SOCK_STREAM, 0)?;
+    net::bind(&socket, &Address::ip(mapped))?;
+    net::connect(&socket, &Address::ip(talk.to))?;
+    say(socket, talk)
 }
 
 fn nonblocking(talk: &Talk<'_>) -> io::Result<()> {
