@@ -12,9 +12,10 @@ use aya_ebpf::{
 use monitor_common::{
     addr::Addr,
     count::{Connection, Count, LIFETIMES, LIFETIMES_MS, Traffic, database_slot},
-    event::{Endpoint, Kind, source::Source},
+    event::{Endpoint, Kind, held::Held, source::Source},
     limit::{BucketKey, REPORT_EVERY_NS},
     limits,
+    packet::TCP,
     policy::{Decision, Masks, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
 };
 
@@ -28,7 +29,7 @@ use crate::{
         SOURCE_RULES, TRAFFIC,
     },
     policy::{self, by_port, port_index},
-    subject::masks,
+    subject::{actor, in_scope, is_agent, known, masks, pid},
 };
 
 /// The table of what database rules say in one direction.
@@ -169,14 +170,14 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
 #[inline(always)]
 pub fn asked(cookie: u64, decision: &Decision, workload: u32, pid: u32) {
     let slot = database_slot(Direction::Client, decision.rule, workload);
-    let _ = CONNECTIONS.insert(cookie, &Connection { since_ns: 0, slot, pid, open: 0, zero: 0 }, 0);
+    let _ = CONNECTIONS.insert(cookie, &Connection { since_ns: 0, slot, pid, open: 0, told: 0 }, 0);
 }
 
 /// Notes who listens for a database.
 #[inline(always)]
 pub fn listens(decision: &Decision, local: &Endpoint, workload: u32, pid: u32) {
     let slot = database_slot(Direction::Server, decision.rule, workload);
-    let listener = Connection { since_ns: 0, slot, pid, open: 0, zero: 0 };
+    let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0 };
     let _ = LISTENERS.insert(port_index(local.protocol, local.port), &listener, 0);
 }
 
@@ -213,6 +214,64 @@ fn opened(slot: u32) {
         // SAFETY: a live map value.
         add(unsafe { &raw mut (*traffic).opened }, 1);
     }
+}
+
+/// Data was sent. If who sent it neither opened the connection nor may be a client, it was handed over.
+#[inline(always)]
+pub fn used(sock: Object) {
+    let protocol: u16 = field!(sock, sock_protocol);
+    let port: u16 = field!(sock, sock_dport);
+    let port = u16::from_be(port);
+    let by_port = by_port(&DATABASE_PORTS, protocol as u8, port);
+    if by_port.is_empty() || protocol != u16::from(TCP) {
+        return;
+    }
+    // SAFETY: an argument of the hook.
+    let cookie = unsafe { bpf_get_socket_cookie(sock.pointer().cast_mut().cast()) };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(cookie) else { return };
+    let pid = pid();
+    // SAFETY: a live map value.
+    let (opener_pid, told, slot) = unsafe { ((*connection).pid, (*connection).told, (*connection).slot) };
+    if pid == opener_pid || pid == told || is_agent(pid) || !in_scope() {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { (*connection).told = pid };
+    let process = known(pid);
+    let remote = remote(sock, port, protocol as u8);
+    let mut decision = decide(Direction::Client, &remote, &process.workloads);
+    if !decision.is_finding() {
+        return;
+    }
+    // It is too late to refuse it.
+    decision.verdict = verdict::ALERT;
+    emit::decided(RuleKind::Database, &decision);
+    count(Kind::Held, Count::Seen);
+    let opener_workload = slot % (limits::WORKLOADS as u32 + 1);
+    emit(
+        Kind::Held,
+        &Held {
+            header: header(Kind::Held, &decision, 0),
+            actor: actor(pid, &process),
+            remote,
+            opener_pid,
+            opener_workload,
+        },
+    );
+}
+
+#[inline(always)]
+fn remote(sock: Object, port: u16, protocol: u8) -> Endpoint {
+    const AF_INET6: u16 = 10;
+    let family: u16 = field!(sock, sock_family);
+    let (addr, family) = if family == AF_INET6 {
+        let at = global!(LAYOUT.sock_v6_daddr);
+        (Addr::v6_words([sock.load(at), sock.load(at + 4), sock.load(at + 8), sock.load(at + 12)]), 6)
+    } else {
+        let addr: u32 = field!(sock, sock_daddr);
+        (Addr::v4(addr.to_ne_bytes()), 4)
+    };
+    Endpoint { addr, port, protocol, family, zero: 0 }
 }
 
 /// A connection has ended.
