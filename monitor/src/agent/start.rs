@@ -4,9 +4,13 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use anyhow::{Result, bail};
 use aya_log::EbpfLogger;
-use tokio::io::{Interest, unix::AsyncFd};
+use monitor_common::event::held::Held;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::mpsc,
+};
 
-use super::{counters::KernelCounters, prepare::Ground, trial, watch::Watcher};
+use super::{counters::KernelCounters, held, prepare::Ground, trial, watch::Watcher};
 use crate::{
     config::{self, Config, Interfaces},
     host::{accounts::Accounts, cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
@@ -27,6 +31,8 @@ pub(super) struct Engine {
     pub(super) kernel: Kernel,
     pub(super) watcher: Watcher,
     pub(super) source: Source,
+    /// What the watcher finds.
+    pub(super) held: mpsc::Receiver<Held>,
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
@@ -117,7 +123,9 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
             Ok(_) => loaded.push(probe),
             // Nothing depends on it.
             Err(error) if probe.needed == Needed::Handover => {
-                tracing::info!("connections that are handed over are found by looking each ten seconds: {error:#}");
+                tracing::info!(
+                    "connections that are handed over are found by looking each ten seconds: {error:#}"
+                );
             }
             Err(error) => return Err(error),
         }
@@ -137,13 +145,15 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     watcher.update_cgroups()?;
     let (found, unknown) = watcher.scan();
     counters.gauges.processes_unknown.store(unknown, Relaxed);
+    let (tell, held) = mpsc::channel(held::QUEUE);
+    watcher.watch_connections(config, &mut kernel, &counters.held, tell)?;
     let later = |probe: &Probe| !keeps(probe) && probe.attach != Attach::Xdp;
     for probe in loaded.iter().copied().filter(|probe| later(probe)) {
         kernel.attach(probe, &scope)?;
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { kernel, watcher, source, counters, found, names, packets })
+    Ok(Engine { kernel, watcher, source, held, counters, found, names, packets })
 }
 
 /// Passes on what the kernel programs log.

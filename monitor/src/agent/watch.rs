@@ -18,14 +18,20 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
+    event::held::Held,
     identity::{FileEntry, FileKey, LOADER, Process},
     limit::{Bucket, BucketKey},
     policy::{Membership, WorkloadSet},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::mpsc;
 
-use super::counters::KernelCounters;
+use super::{
+    counters::KernelCounters,
+    held::{Counts, Holdings},
+};
 use crate::{
+    config::Config,
     event::Text,
     host::{
         cgroup::Groups,
@@ -59,6 +65,8 @@ pub struct Watcher {
     /// Tells at once when a path of the policy may lead to another file.
     changes: Option<Changes>,
     groups: Option<(Groups, Cgroups)>,
+    /// Looks for connections in wrong hands, if there is a rule about any.
+    holdings: Option<Holdings>,
     files: Files,
     places: Places,
     processes: Processes,
@@ -86,6 +94,7 @@ impl Watcher {
             processes: kernel.take("PROCESSES")?.try_into()?,
             buckets: kernel.take("BUCKETS")?.try_into()?,
             tree,
+            holdings: None,
             told: Vec::new(),
             handles: vec![None; policy.files().len()],
             contents: Contents::default(),
@@ -117,6 +126,18 @@ impl Watcher {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Has it look for connections to databases in wrong hands, and tell `out`.
+    pub fn watch_connections(
+        &mut self,
+        config: &Config,
+        kernel: &mut Kernel,
+        counts: &Arc<Counts>,
+        out: mpsc::Sender<Held>,
+    ) -> Result<()> {
+        self.holdings = Holdings::new(config, &self.policy, kernel, &self.processes, counts, out)?;
+        Ok(())
     }
 
     fn watch_paths(&mut self) {
@@ -316,6 +337,9 @@ impl Watcher {
             counters.gauges.processes_unknown.store(unknown, Relaxed);
             counters.gauges.processes.store(self.processes.keys().flatten().count() as u64, Relaxed);
             *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) = self.sources();
+            if let Some(holdings) = &mut self.holdings {
+                holdings.look(&self.tree, &self.policy, &self.processes);
+            }
             if let Err(error) = self.update_cgroups() {
                 tracing::warn!("{error:#}");
             }
