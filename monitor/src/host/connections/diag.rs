@@ -111,7 +111,11 @@ impl Diag {
     }
 
     /// Ends a connection: the program gets ECONNABORTED at its next use; the other side of a TCP connection gets a reset. A
-    /// UDP socket is disconnected. Needs `CAP_NET_ADMIN`.
+    /// UDP socket is disconnected, and may connect anew. Needs `CAP_NET_ADMIN`.
+    ///
+    /// An MPTCP connection shows as its subflows, and ends with the last of them. Of several UDP sockets with the same two
+    /// ends the kernel closes only the one that it finds first, and calls the others gone; so close them in the order in
+    /// which they are listed, and list again.
     pub fn close(&mut self, connection: &Connection) -> Result<(), NotClosed> {
         let family = if connection.local.family == 4 { AF_INET } else { AF_INET6 };
         let protocol = connection.local.protocol;

@@ -8,8 +8,8 @@ use std::{
 
 use crate::host::processes;
 
-/// Most descriptors that one search looks at; 4 million take some 4 s.
-const DESCRIPTORS: usize = 4_000_000;
+/// Most descriptors that one search looks at: some seconds of work.
+const DESCRIPTORS: usize = 1_000_000;
 
 /// Who holds which socket.
 #[derive(Clone, Debug, Default)]
