@@ -217,5 +217,5 @@ fn bring_loopback_up() {
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     let raw = std::os::fd::AsRawFd::as_raw_fd(&socket);
     // SAFETY: an open socket, and the request that this command takes.
-    assert_eq!(unsafe { libc::ioctl(raw, libc::SIOCSIFFLAGS, &raw const request) }, 0);
+    assert_eq!(unsafe { libc::ioctl(raw, libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) }, 0);
 }
