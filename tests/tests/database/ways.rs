@@ -97,7 +97,7 @@ impl Scene {
         program: &str,
         count: u64,
         phase: &str,
-        expected: impl Fn(&Attempt) -> &str,
+        expected: impl Fn(&Attempt) -> &'static str,
     ) -> Result<()> {
         let attempts = self.attempts();
         let tag = |attempt: &Attempt| format!("{phase} {program} {}", attempt.name);
@@ -150,10 +150,10 @@ fn no_way_leads_round_a_rule() -> Result<()> {
     for mode in Mode::BOTH {
         let agent = scene.agent(mode)?;
         let answer =
-            |refusal| move |attempt: &Attempt| if possible(attempt) { refusal } else { "Unsupported" };
-        scene.drive("allowed", count, mode.name(), answer("ok"))?;
+            |attempt: &Attempt, word: &'static str| if possible(attempt) { word } else { "Unsupported" };
+        scene.drive("allowed", count, mode.name(), |attempt| answer(attempt, "ok"))?;
         let refusal = if mode == Mode::Enforce { "EPERM" } else { "ok" };
-        scene.drive("denied", count, mode.name(), answer(refusal))?;
+        scene.drive("denied", count, mode.name(), |attempt| answer(attempt, refusal))?;
         for (workload, verdict) in [("api", "allow"), ("other", "deny")] {
             let labels = [
                 ("database", "orders"),
