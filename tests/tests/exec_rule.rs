@@ -1,6 +1,10 @@
 //! Exec rules: what may be run, and by whom. A file that a program creates with its first system call, and how
 //! its process ended, are the oracle.
 
+mod allow;
+mod arguments;
+mod shapes;
+
 use std::{
     fs, io,
     os::unix::{fs::symlink, process::ExitStatusExt},

@@ -45,10 +45,10 @@ fn only_those_named_open_raw_sockets() -> Result<()> {
         check(&outcomes, false, &what)?;
         let (pid, outcomes) = raw(&other, &group)?;
         check(&outcomes, action == "deny" && mode == Mode::Enforce, &what)?;
-        let labels = [("kind", "raw_socket"), ("verdict", action), ("mode", mode.name())];
+        let labels = [("kind", "socket"), ("verdict", action), ("mode", mode.name())];
         agent.wait_for_metric("monitor_findings_total", &labels, RAW.len() as f64, deadline(10.0))?;
         agent.records().wait_for("a finding", deadline(10.0), |record| {
-            record["type"] == "finding" && record["pid"] == pid && record["kind"] == "raw_socket"
+            record["type"] == "finding" && record["pid"] == pid && record["kind"] == "socket"
         })?;
         let stopped = agent.stop()?;
         let of = |pid: u32| {

@@ -1,7 +1,7 @@
 //! Connections that are older than the policy, and connections that change hands.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
     agent::{Agent, Mode, Setup},
     cgroup::Cgroup,
@@ -88,11 +88,13 @@ fn a_connection_older_than_the_policy_is_listed_or_closed() -> Result<()> {
         agent.records().wait_for("the old connection", deadline(10.0), |record| {
             record["type"] == "finding"
                 && record["rule"] == "orders"
-                && record["kind"] == "existing"
+                && record["kind"] == "held"
                 && record["pid"] == pid
+                && record["opener_pid"] == Value::Null
+                && record["closed"] == closed
                 && record["mode"] == mode.name()
         })?;
-        let labels = [("rule", "orders"), ("kind", "existing"), ("mode", mode.name())];
+        let labels = [("rule", "orders"), ("kind", "held"), ("mode", mode.name())];
         agent.wait_for_metric("monitor_findings_total", &labels, 2.0, deadline(5.0))?;
         if closed {
             drop(denied);
@@ -117,42 +119,47 @@ fn a_connection_that_changes_hands_is_reported_with_both_parties() -> Result<()>
         give.json_line(deadline(10.0))?;
         Ok(give)
     };
-    // Each returns the pid of who speaks at last.
-    let over = |socket: &str, speaker: &str, tag: &str| -> Result<u32> {
-        let speak = scene.program(speaker)?.arg("speak").with("from", scene.place.join(socket));
-        let end = speak.with("tag", tag).finish(deadline(20.0))?;
-        assert_eq!(end.json()?, json!({ "ok": 1 }), "{tag}");
-        scene.server.wait_for(tag, 1, deadline(10.0))?;
-        Ok(end.pid)
+    // Each has said its tag over the connection, and still has it.
+    let speaking = |program: Program, tag: &str| -> Result<Running> {
+        let mut speaker = program.with("tag", tag).start()?;
+        assert_eq!(speaker.json_line(deadline(10.0))?, json!({ "ok": 1 }), "{tag}");
+        Ok(speaker)
     };
-    let inherited = |heir: &str, tag: &str| -> Result<u32> {
-        let inherit = scene.program("allowed")?.arg("inherit").with("to", &to).with("tag", tag);
-        let end = inherit.with("program", scene.place.join(heir)).finish(deadline(20.0))?;
-        assert_eq!(end.json()?, json!({ "ok": 1 }), "{tag}");
-        scene.server.wait_for(tag, 1, deadline(10.0))?;
-        Ok(end.pid)
+    let given = |sockets: &str, to: &str, tag: &str| -> Result<Running> {
+        speaking(scene.program(to)?.arg("speak").with("from", scene.place.join(sockets)), tag)
     };
-    let _control = giver("control")?;
-    over("control", "denied", "given without an agent")?;
-    inherited("denied", "inherited without an agent")?;
+    let inherited = |heir: &str, tag: &str| -> Result<Running> {
+        let inherit = scene.program("allowed")?.arg("inherit").with("to", &to);
+        speaking(inherit.with("program", scene.place.join(heir)), tag)
+    };
+    let end = |speaker: Running, tag: &str| -> Result<()> {
+        speaker.finish(deadline(10.0))?;
+        scene.server.wait_for(tag, 1, deadline(10.0))
+    };
+    let control = giver("control")?;
+    end(given("control", "denied", "given without an agent")?, "given without an agent")?;
+    end(inherited("denied", "inherited without an agent")?, "inherited without an agent")?;
+    control.finish(deadline(10.0))?;
     let agent = scene.agent(Mode::Enforce, "")?;
     let giver = giver("sockets")?;
-    let allowed = [over("sockets", "allowed", "given")?, inherited("allowed", "inherited")?];
-    let cases = [
-        (giver.pid(), over("sockets", "denied", "given to another program")?),
-        (0, inherited("denied", "inherited by another program")?),
-    ];
-    for (from, pid) in cases {
+    let allowed = [given("sockets", "allowed", "to itself")?, inherited("allowed", "from itself")?];
+    let taker = given("sockets", "denied", "given")?;
+    let heir = inherited("denied", "inherited")?;
+    for (from, speaker, tag) in [(giver.pid(), taker, "given"), (heir.pid(), heir, "inherited")] {
         let finding = agent.records().wait_for("a handover", deadline(10.0), |record| {
-            record["type"] == "finding" && record["kind"] == "handover" && record["pid"] == pid
+            record["type"] == "finding" && record["kind"] == "held" && record["pid"] == speaker.pid()
         })?;
         assert_eq!(finding["rule"], "orders", "{finding}");
         assert_eq!(finding["exe"]["path"], json!(scene.place.join("denied")), "{finding}");
-        assert_eq!(finding["from"]["exe"]["path"], json!(scene.place.join("allowed")), "{finding}");
-        assert!(from == 0 || finding["from"]["pid"] == from, "{finding}");
+        assert_eq!(finding["opener_pid"], from, "{finding}");
+        end(speaker, tag)?;
+    }
+    let own = allowed.each_ref().map(Running::pid);
+    for (speaker, tag) in allowed.into_iter().zip(["to itself", "from itself"]) {
+        end(speaker, tag)?;
     }
     let stopped = agent.stop()?;
-    for pid in allowed {
+    for pid in own {
         let found =
             stopped.records().matching(|record| record["type"] == "finding" && record["pid"] == pid)?;
         assert_eq!(found.len(), 0, "{found:?}");

@@ -1,6 +1,7 @@
 //! Sockets that go from one program to another.
 
 use std::{
+    ffi::c_int,
     fs::File,
     io::{self, IoSlice, Read, Write},
     mem,
@@ -106,27 +107,33 @@ pub fn take(words: &Words) -> io::Result<OwnedFd> {
     }
 }
 
-/// `inherit to=ADDRESS program=PATH [tag=TEXT]`: connects, and becomes a program that has the connection as standard input
-/// and is told to speak over it.
+/// What an heir has its connection as.
+const HEIRLOOM: c_int = 9;
+
+/// `inherit to=ADDRESS program=PATH [tag=TEXT]`: connects, and becomes a program that is told to `speak` over the
+/// connection.
 pub fn inherit(words: &Words) -> Result<()> {
     let stream = TcpStream::connect(words.address("to")?).context("connecting")?;
-    let program = words.path("program")?;
-    let mut command = Command::new(program);
+    // SAFETY: takes no pointers; nobody else has that descriptor. The new one outlives an exec.
+    net::check(unsafe { libc::dup2(stream.as_raw_fd(), HEIRLOOM) })?;
+    let mut command = Command::new(words.path("program")?);
     command.arg("speak").arg(format!("tag={}", words.text("tag").unwrap_or("-")));
-    Err(command.stdin(OwnedFd::from(stream)).exec().into())
+    Err(command.exec().into())
 }
 
-/// `speak [from=PATH] [tag=TEXT]`: says its tag over the socket that is its standard input, or that a `give` at PATH hands it,
-/// and tells the outcome.
+/// `speak [from=PATH] [tag=TEXT]`: says its tag over the socket that it inherited, or that a `give` at PATH hands it, tells the
+/// outcome, and has the socket until standard input closes.
 pub fn speak(words: &Words) -> Result<()> {
     let socket = match words.get("from") {
         Some(_) => take(words).context("taking a socket")?,
-        None => io::stdin().as_fd().try_clone_to_owned()?,
+        // SAFETY: checked to be a descriptor by the first write; nobody else owns it.
+        None => unsafe { OwnedFd::from_raw_fd(HEIRLOOM) },
     };
+    let mut socket = File::from(socket);
     let mut outcomes = Outcomes::default();
-    outcomes.add(&File::from(socket).write_all(words.text("tag").unwrap_or("-").as_bytes()));
+    outcomes.add(&socket.write_all(words.text("tag").unwrap_or("-").as_bytes()));
     say(&outcomes.json());
-    Ok(())
+    until_stdin_closes()
 }
 
 /// `stay to=ADDRESS[,ADDRESS]... [tag=TEXT]`: connects and stays; tells when the other side ended a connection, and how

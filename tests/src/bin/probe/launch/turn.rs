@@ -55,13 +55,17 @@ pub fn find(name: &str) -> Option<Turn> {
     TURNS.iter().find(|(known, _)| *known == name).map(|(_, turn)| *turn)
 }
 
-/// With no fork.
+/// `[name=TEXT]`: with no fork; the name is what the program gets as its 0th argument.
 fn exec(words: &Words) -> Result<()> {
     into(&words.path("program")?, words)
 }
 
 fn into(program: &Path, words: &Words) -> Result<()> {
-    Err(Refused(Command::new(program).args(words.rest()).exec()).into())
+    let mut command = Command::new(program);
+    if let Some(name) = words.get("name") {
+        command.arg0(name);
+    }
+    Err(Refused(command.args(words.rest()).exec()).into())
 }
 
 /// From a thread that isn't the process's first.
