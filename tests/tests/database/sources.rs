@@ -66,8 +66,7 @@ impl Scene {
             }
         }
         let rules = format!("[[database]]\nname = \"orders\"\nports = [{PORT}]\nsources = [{sources}]\n");
-        let setup = Setup::new(mode, &self.group).within(&self.server);
-        setup.interfaces(&["s0", "s1"]).rules(&rules).start()
+        Setup::new(mode, &self.group).within(&self.server).rules(&rules).start()
     }
 
     fn server(&self) -> Result<Server> {
@@ -78,7 +77,8 @@ impl Scene {
             .chain([format!("127.0.0.1:{PORT}")])
             .collect();
         let at: Vec<&str> = at.iter().map(String::as_str).collect();
-        Server::start(&self.place, Some(&self.server), &at, &at)
+        let program = Program::probe()?.within(&self.server)?.inside(&self.group)?;
+        Server::run(program, &self.place, &at, &at, &[])
     }
 
     /// Datagrams and attempts to connect from a client over both families; the outcomes of the latter.
@@ -125,14 +125,15 @@ fn packets_from_elsewhere_do_not_reach_the_port() -> Result<()> {
         let local = Program::probe()?.arg("reach").with("to", format!("127.0.0.1:{PORT}"));
         let local = local.with("tag", tag("loopback")).within(&scene.server)?.json(deadline(20.0))?;
         assert_eq!(local, json!(["ok"]), "loopback is never judged");
-        let labels = [("rule", "orders"), ("verdict", "drop"), ("mode", mode.name())];
-        let metrics = agent.metrics()?;
         // Three datagrams and three first packets over each family, at the least.
-        assert!(
-            metrics.sum("monitor_packets_total", &labels) >= 12.0,
-            "{:?}",
-            metrics.series("monitor_packets_total")
-        );
+        let labels = [("database", "orders"), ("direction", "source"), ("verdict", "drop")];
+        let labels = [&labels[..], &[("mode", mode.name())]].concat();
+        let metrics = agent.metrics()?;
+        let name = "monitor_database_connections_total";
+        assert!(metrics.sum(name, &labels) >= 12.0, "{:?}", metrics.series(name));
+        agent.records().wait_for("a finding", deadline(5.0), |record| {
+            record["type"] == "finding" && record["source"] == address(false, 1, 2).to_string()
+        })?;
         agent.stop()?;
     }
     Ok(())

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 use tests::{
-    agent::{self, Agent, Mode, Setup},
+    agent::{self, Agent, Mode, Setup, doctor::security_hooks},
     cgroup::Cgroup,
     place::Place,
     program::{Program, Running},
@@ -87,18 +87,6 @@ fn arrived(log: &Path, tag: &str) -> Result<u64> {
     let text = fs::read_to_string(log)?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(lines.filter(|line| line["said"] == tag).count() as u64)
-}
-
-/// Whether this kernel calls LSM programs, as the agent found by trying.
-fn security_hooks() -> Result<bool> {
-    let report = Program::monitor()?.args(["doctor", "--json"]).json(deadline(60.0))?;
-    let capabilities = report["capabilities"].as_array().context("no capabilities in the report")?;
-    let found = capabilities.iter().find(|capability| capability["feature"] == "exec_deny");
-    match found.and_then(|found| found["state"].as_str()) {
-        Some("enforced") => Ok(true),
-        Some("fallback") => Ok(false),
-        other => bail!("exec_deny is {other:?}"),
-    }
 }
 
 #[test]

@@ -167,7 +167,8 @@ fn a_file_that_never_had_a_name_is_deleted() -> Result<()> {
 #[test]
 fn the_loader_started_by_hand_is_its_own_class() -> Result<()> {
     if !Path::new(LOADER).exists() || !Path::new(DYNAMIC).exists() {
-        return Ok(println!("no dynamic loader at {LOADER}"));
+        println!("no dynamic loader at {LOADER}");
+        return Ok(());
     }
     let scene = Scene::new()?;
     let first = scene.place.copy("first", "first")?;
