@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod globs;
+mod judge;
 pub mod names;
 pub mod patterns;
 pub mod prefixes;

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
     event::held::Held,
-    identity::{FileEntry, FileKey, LOADER, Process},
+    identity::{FileEntry, FileKey},
     limit::{Bucket, BucketKey},
     policy::{Membership, WorkloadSet},
 };
@@ -242,32 +242,8 @@ impl Watcher {
 
     /// Finds out which workloads a process belongs to. The kernel programs will look at its place again, as they see it.
     fn judge(&self, found: &mut Found) {
-        let (policy, masks) = (&self.policy, &self.policy.masks);
-        let kin = &&policy.kin[..];
-        let read = found.process;
-        let member = policy.file(self.files.known(), &read.exe, found.host_path.as_deref());
-        let mut process = Process {
-            start_ns: read.start_ns,
-            ppid: read.ppid,
-            flags: read.flags,
-            ..Process::stranger(masks)
-        };
-        if let Ok(parent) = self.processes.get(&read.ppid, 0) {
-            process = Process { start_ns: read.start_ns, ppid: read.ppid, flags: read.flags, ..parent };
-            process.is_begotten(masks, kin);
-            // What it ran between that and now can't be known.
-            process.workloads = process.kept;
-        }
-        if member.flags & Membership::LOADER != 0 {
-            process.flags |= LOADER;
-        }
-        process.becomes(read.exe, &member.workloads, masks, kin);
-        let (uid, gid) = found.ids;
-        let of =
-            |table: &HashMap<u32, WorkloadSet>, id| table.get(&id).copied().unwrap_or(WorkloadSet::EMPTY);
-        let (user, group) = (of(&policy.users, uid), of(&policy.groups, gid));
-        process.place(masks, &policy.cgroup(&found.cgroup), &user, &group);
-        found.process = process;
+        let parent = self.processes.get(&found.process.ppid, 0).ok();
+        found.process = self.policy.judge(found, parent, self.files.known());
     }
 
     fn update_places(&mut self) {
