@@ -64,6 +64,17 @@ fn users_and_arguments() {
                 "8:1 warning: `b` hides `c` for `/a`: it comes first | the first rule that matches decides: remove the entry from one of them",
             ],
         },
+        Case {
+            text: "[[workload]]\nname = \"w\"\nexe = [\"/w\"]\n[[exec]]\nname = \"a\"\nby = [\"w\"]\nallow = [\"/a\", \"/b\"]\n[[exec]]\nname = \"b\"\nby = [\"w\"]\ndeny = [\"/a\", \"/x/*\", \"/c\"]\n[[exec]]\nname = \"c\"\ndeny = [\"/d\"]\n",
+            found: &[
+                "8:1 warning: `a` hides `b` for `/c`: it comes first | what isn't on the list of the first rule never gets to the second: remove it there, or put that rule first",
+            ],
+        },
+        // A later list may have it.
+        Case {
+            text: "[[exec]]\nname = \"a\"\nuser = [\"u\"]\nallow = [\"/a/*\"]\n[[exec]]\nname = \"b\"\nuser = [\"u\"]\ndeny = [\"/c\"]\n",
+            found: &[],
+        },
     ]);
 }
 
@@ -72,8 +83,8 @@ fn allow_lists() {
     check(&[Case {
         text: "[[workload]]\nname = \"w\"\nexe = [\"/w\"]\n[[workload]]\nname = \"v\"\nexe = [\"/v\"]\n[[exec]]\nname = \"a\"\nby = [\"w\"]\nallow = [\"/a\"]\n[[exec]]\nname = \"b\"\nby = [\"v\"]\nallow = [\"/b\"]\n[[exec]]\nname = \"c\"\nby = [\"w\"]\nallow = [\"/c\"]\n[[exec]]\nname = \"d\"\nby = [\"v\", \"w\"]\nallow = []\n[[exec]]\nname = \"e\"\nby = [\"v\"]\nuser = [\"u\"]\nallow = [\"/e\"]\n",
         found: &[
-            "15:1 warning: `a` hides `c` for everything: it comes first | the first list decides about everything that is executed: join the two",
-            "23:1 warning: `b` hides `e` for everything: it comes first | the first list decides about everything that is executed: join the two",
+            "15:1 warning: `a` and `c` both list all that the same may execute: only what is in both may be | join the two lists in one rule",
+            "23:1 warning: `b` and `e` both list all that the same may execute: only what is in both may be | join the two lists in one rule",
         ],
     }]);
 }
