@@ -177,6 +177,8 @@ wire! {
         pub open: u32,
         /// The last process that was reported for using it without being a client.
         pub told: u32,
+        /// Inode number of the file that ran in `pid` when it opened the connection or listened.
+        pub ino: u64,
     }
 }
 

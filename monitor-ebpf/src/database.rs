@@ -29,7 +29,7 @@ use crate::{
         SOURCE_RULES, TRAFFIC,
     },
     policy::{self, by_port, port_index},
-    subject::{actor, in_scope, is_agent, known, masks, pid},
+    subject::{Known, actor, in_scope, is_agent, known, masks, pid},
 };
 
 /// The table of what database rules say in one direction.
@@ -168,16 +168,17 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
 
 /// Notes who asked for a connection that a rule speaks of, to attribute it to them when it is established.
 #[inline(always)]
-pub fn asked(cookie: u64, decision: &Decision, workload: u32, pid: u32) {
-    let slot = database_slot(Direction::Client, decision.rule, workload);
-    let _ = CONNECTIONS.insert(cookie, &Connection { since_ns: 0, slot, pid, open: 0, told: 0 }, 0);
+pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) {
+    let slot = database_slot(Direction::Client, decision.rule, process.workloads.first());
+    let connection = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
+    let _ = CONNECTIONS.insert(cookie, &connection, 0);
 }
 
 /// Notes who listens for a database.
 #[inline(always)]
-pub fn listens(decision: &Decision, local: &Endpoint, workload: u32, pid: u32) {
-    let slot = database_slot(Direction::Server, decision.rule, workload);
-    let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0 };
+pub fn listens(decision: &Decision, local: &Endpoint, process: &Known, pid: u32) {
+    let slot = database_slot(Direction::Server, decision.rule, process.workloads.first());
+    let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
     let _ = LISTENERS.insert(port_index(local.protocol, local.port), &listener, 0);
 }
 
@@ -231,13 +232,17 @@ pub fn used(sock: Object) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(cookie) else { return };
     let pid = pid();
     // SAFETY: a live map value.
-    let (opener_pid, told, slot) = unsafe { ((*connection).pid, (*connection).told, (*connection).slot) };
-    if pid == opener_pid || pid == told || is_agent(pid) || !in_scope() {
+    let Connection { slot, pid: opener_pid, told, ino, .. } = unsafe { *connection };
+    if pid == told || is_agent(pid) || !in_scope() {
+        return;
+    }
+    let process = known(pid);
+    // Who opened it may have become another program since.
+    if pid == opener_pid && process.exe.ino == ino {
         return;
     }
     // SAFETY: as above.
     unsafe { (*connection).told = pid };
-    let process = known(pid);
     let remote = remote(sock, port, protocol as u8);
     let mut decision = decide(Direction::Client, &remote, &process.workloads);
     if !decision.is_finding() {
