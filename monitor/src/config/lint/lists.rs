@@ -52,42 +52,43 @@ const SHOWN: usize = 3;
 pub(super) fn check(lints: &mut Lints, policy: &Policy) {
     let config = lints.config;
     for (index, rule) in config.execs.iter().enumerate().filter(|(_, rule)| rule.list == ListKind::Allow) {
-        let mut named = false;
         for pattern in &rule.files {
-            named |= interpreter(lints, pattern);
+            interpreter(lints, pattern);
             script(lints, policy, index, pattern);
         }
-        if !named {
-            matched(lints, policy, index, rule);
-        }
+        matched(lints, policy, index, rule);
     }
 }
 
 const NOT_ANY_SCRIPT: &str = "list a program that does only what is needed; or stop other uses in a rule before this one: `deny` with `args`, such as `contains = [\"-c\"]`";
 
 /// Warns if a path names an interpreter, also by a link to it.
-fn interpreter(lints: &mut Lints, pattern: &Spanned<Pattern>) -> bool {
-    let Pattern::Path(text) = &pattern.value else { return false };
+fn interpreter(lints: &mut Lints, pattern: &Spanned<Pattern>) {
+    let Pattern::Path(text) = &pattern.value else { return };
     let path = Path::new(text);
-    let found = is_interpreter(path) || fs::canonicalize(path).is_ok_and(|real| is_interpreter(&real));
-    if found {
+    if is_interpreter(path) || fs::canonicalize(path).is_ok_and(|real| is_interpreter(&real)) {
         let message = format!("{} is an interpreter: who may execute it may run any script", quoted(text));
         lints.warn(&pattern.place, message, NOT_ANY_SCRIPT);
     }
-    found
 }
 
-/// Warns about interpreters of this host that a glob of the list matches.
+/// Warns about interpreters of this host that the list has by a glob; those that it names are reported by themselves.
 fn matched(lints: &mut Lints, policy: &Policy, index: usize, rule: &Exec) {
     let Some(tree) = &lints.facts.tree else { return };
     if !rule.files.iter().any(|pattern| matches!(pattern.value, Pattern::Glob(_))) {
         return;
     }
+    let named = rule.files.iter().filter_map(|pattern| match &pattern.value {
+        Pattern::Path(path) => Some(tree.resolve(Path::new(path)).ok()?.path),
+        _ => None,
+    });
+    let named: Vec<_> = named.collect();
     let entries = DIRECTORIES.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
     let mut found = BTreeSet::new();
     for path in entries.map(|entry| entry.path()).filter(|path| is_interpreter(path)) {
         let Ok(real) = tree.resolve(&path) else { continue };
-        if policy.lists(index, &real.exe, Some(real.path.as_os_str().as_encoded_bytes()), &[]) {
+        let listed = policy.lists(index, &real.exe, Some(real.path.as_os_str().as_encoded_bytes()), &[]);
+        if listed && !named.contains(&real.path) {
             found.insert(real.path.to_string_lossy().into_owned());
         }
     }

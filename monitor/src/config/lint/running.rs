@@ -53,8 +53,9 @@ fn broken(policy: &Policy, index: usize, running: &HashMap<u32, (Found, Process)
     let rules = &policy.compiled.exec_rules[..];
     let is_broken = |(found, _): &&(Found, Process)| {
         let Some((maker, by)) = running.get(&found.process.ppid) else { return false };
-        // A child that runs what its parent runs was most likely never executed.
-        !maker.process.exe.same(&found.process.exe)
+        // This is only the one who asks. A child that runs what its parent runs was most likely never executed.
+        found.pid != std::process::id()
+            && !maker.process.exe.same(&found.process.exe)
             && decide(&rules, &this, &by.workloads).rule != NO_RULE
             && !policy.lists(index, &found.process.exe, found.host_path.as_deref(), &found.program.notes)
     };

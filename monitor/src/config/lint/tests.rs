@@ -1,10 +1,11 @@
 //! What is doubtful on a host.
 
+mod files;
+mod lists;
+
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use super::{Facts, lint_on};
 use crate::config::Loaded;
@@ -41,6 +42,17 @@ fn database(name: &str, keys: &str) -> String {
 
 fn exec(name: &str, keys: &str) -> String {
     format!("[[exec]]\nname = \"{name}\"\n{keys}\n")
+}
+
+/// A directory with files of the given texts; its path ends with `/`.
+fn directory(files: &[(&str, &str)]) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}/", directory.path().display());
+    (directory, path)
 }
 
 #[test]
@@ -175,165 +187,6 @@ fn names_may_be_unknown_to_the_host() {
             format!("10:9 warning: there is no user `no-one` in `/etc/passwd` | {}", account('u')),
         ]
     );
-}
-
-/// A directory with files of the given texts; its path ends with `/`.
-fn directory(files: &[(&str, &str)]) -> (tempfile::TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        fs::write(directory.path().join(name), text).unwrap();
-        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let path = format!("{}/", directory.path().display());
-    (directory, path)
-}
-
-#[test]
-fn a_script_is_known_only_by_its_interpreter() {
-    let (_files, at) = directory(&[("script", "#! /bin/false -x\n"), ("program", "\u{7f}ELF")]);
-    let text = workload("w", &format!("exe = [\"{at}script\", \"{at}program\"]"))
-        + &exec("e", &format!("by = [\"w\"]\ndeny = [\"{at}script\"]"));
-    assert_eq!(linted(&text), [""; 0]);
-    let facts = Facts { modules: Some("yama".into()), ..host() };
-    let message = format!(
-        "`{at}script` is a script: without BPF LSM it is known only by its interpreter, `/bin/false`"
-    );
-    assert_eq!(
-        linted_on(&text, &facts),
-        [
-            format!(
-                "3:8 warning: {message} | choose the members by `unit`, `user` or `cgroup` instead; or boot with `lsm=yama,bpf`"
-            ),
-            format!(
-                "7:9 warning: {message} | deny its interpreter, with the script's name in `args`: `args = {{ contains = [\"...\"] }}`; or boot with `lsm=yama,bpf`"
-            ),
-        ]
-    );
-}
-
-#[test]
-fn the_content_may_be_another() {
-    let (_files, at) = directory(&[("program", "")]);
-    let found = |digest: &str| {
-        let keys = format!("exe = [\"{at}program\"]\nsha256 = [\"{digest}\"]");
-        linted(&(workload("w", &keys) + &exec("e", "by = [\"w\"]\ndeny = [\"/x/*\"]")))
-    };
-    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert_eq!(found(empty), [""; 0]);
-    assert_eq!(
-        found(&"0".repeat(64)),
-        [format!(
-            "3:8 warning: the content of `{at}program` is none of those in `sha256` | if it is the right file, add `\"{empty}\"`"
-        )]
-    );
-}
-
-#[test]
-fn sockets_may_be_missing_or_made_by_anybody() {
-    let (files, at) = directory(&[("file", "")]);
-    let _listener = UnixListener::bind(files.path().join("socket")).unwrap();
-    let keys = format!("sockets = [\n\"{at}socket\",\n\"{at}file\",\n\"{at}none\"]");
-    assert_eq!(
-        linted(&database("d", &format!("{keys}\nclients = []"))),
-        [
-            format!("5:1 warning: `{at}file` is not a unix socket | write the path that `ss -xl` shows"),
-            format!(
-                "6:1 warning: `{at}none` does not exist on this host | check the path; the socket is there only while its server runs"
-            ),
-        ]
-    );
-    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-    let keys = format!("sockets = [\"{at}socket\"]");
-    let open = at.trim_end_matches('/');
-    assert_eq!(
-        linted(&database("d", &format!("{keys}\nclients = []"))),
-        [format!(
-            "3:12 warning: any user may make this socket: `{open}` is writable by others | say who may listen with `servers`, or have the socket in a directory of its server"
-        )]
-    );
-    assert_eq!(linted(&database("d", &format!("{keys}\nservers = []"))), [""; 0]);
-}
-
-#[test]
-fn what_a_list_allows_must_not_be_made_by_anybody() {
-    let (files, at) = directory(&[("program", "")]);
-    fs::set_permissions(files.path().join("program"), fs::Permissions::from_mode(0o757)).unwrap();
-    assert_eq!(
-        linted(&exec("e", &format!("user = [4711]\nallow = [\"{at}program\"]"))),
-        [format!(
-            "4:10 warning: any user may change this executable: `{at}program` is writable by others | take write permission from others: `chmod o-w`; else the list allows what anybody puts there"
-        )]
-    );
-}
-
-#[test]
-fn an_interpreter_runs_any_script() {
-    let (files, at) = directory(&[("python3", ""), ("program", "")]);
-    symlink("python3", files.path().join("tool")).unwrap();
-    let keys = format!("user = [4711]\nallow = [\"{at}python3\", \"{at}tool\", \"{at}program\"]");
-    let python = format!("`{at}python3` is an interpreter: who may execute it may run any script");
-    let tool = format!("`{at}tool` is an interpreter: who may execute it may run any script");
-    let column = 15 + at.len() + "python3".len();
-    assert_eq!(
-        messages(&exec("e", &keys)),
-        [format!("4:10 warning: {python}"), format!("4:{} warning: {tool}", column - 1)]
-    );
-    assert!(linted(&exec("e", &keys))[0].contains("`deny` with `args`"));
-    let shells = messages(&exec("e", "user = [4711]\nallow = [\"/bin/*sh\"]")).remove(0);
-    assert!(shells.starts_with("1:1 warning: `e` allows interpreters, which run any script: `/"), "{shells}");
-}
-
-#[test]
-fn a_script_needs_its_interpreter_on_the_list() {
-    let (files, at) = directory(&[("runner", "")]);
-    fs::write(files.path().join("script"), format!("#!{at}runner\n")).unwrap();
-    let found = |list: &str| linted(&exec("e", &format!("user = [4711]\nallow = [{list}]")));
-    assert_eq!(
-        found(&format!("\"{at}script\"")),
-        [format!(
-            "4:10 warning: would break: `{at}script` is a script for `{at}runner`, which the same list doesn't allow | add the interpreter, which may run any script then, or replace the script by a program"
-        )]
-    );
-    assert_eq!(found(&format!("\"{at}script\", \"{at}runner\"")), [""; 0]);
-    assert_eq!(found(&format!("\"{at}script\", \"{at}r*\"")), [""; 0]);
-}
-
-/// Ends a process when the test does.
-struct Running(std::process::Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn a_list_may_break_what_runs() {
-    let own = std::env::current_exe().unwrap();
-    // Until the child has become another program, it is no concern of the list.
-    let child = Running(Command::new("sleep").arg("600").spawn().unwrap());
-    let exe = format!("/proc/{}/exe", child.0.id());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while fs::read_link(&exe).is_ok_and(|exe| exe == own) && std::time::Instant::now() < deadline {
-        std::thread::yield_now();
-    }
-    let sleep = fs::read_link(&exe).unwrap().display().to_string();
-    let text = |list: &str| {
-        workload("tests", &format!("exe = [\"{}\"]", own.display()))
-            + &exec("nothing else", &format!("by = [\"tests\"]\nallow = [{list}]"))
-    };
-    let found = linted(&text(""));
-    let would_break =
-        found.iter().find(|line| line.starts_with("4:1 warning: `nothing else` would break")).unwrap();
-    // Other tests have children, too.
-    assert!(
-        would_break.contains(&sleep) || would_break.contains("more | add what is needed"),
-        "{would_break}"
-    );
-    let breaks = |list: &str| linted(&text(list)).iter().any(|line| line.contains(&sleep));
-    assert!(!breaks(&format!("\"{sleep}\"")));
-    assert!(!breaks(&format!("\"{}*\"", sleep.trim_end_matches('p'))));
 }
 
 #[test]
