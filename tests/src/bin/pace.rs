@@ -5,7 +5,9 @@
 //!
 //! - `exec BATCHES SIZE PROGRAM [ARGUMENT...]`: starts the program with `posix_spawn` and waits for its end, SIZE times a batch.
 //! - `connect BATCHES SIZE`: connects to a server on the loopback address and closes, SIZE times a batch. The server, a
-//!   process of its own, accepts, reads the end and closes.
+//!   process of its own, accepts and closes after the time is taken.
+//! - `connection BATCHES SIZE`: the same with the server's work in the time. It is woken once a batch: how quickly a sleeping
+//!   process is woken changes from minute to minute and isn't what is compared.
 //!
 //! One process for all rounds of a benchmark: what differs between two rounds is not the program that measures.
 
@@ -51,11 +53,14 @@ fn run() -> Result<()> {
                     ns.push(batch(size, || launch.run())?);
                 }
             }
-            "connect" => {
+            "connect" | "connection" => {
                 ensure!(size <= BACKLOG, "at most {BACKLOG} connections a batch");
                 for _ in 0..batches {
-                    ns.push(batch(size, || server.connect())?);
-                    server.wait_for(size)?;
+                    let begun = Instant::now();
+                    let client = batch(size, || server.connect())?;
+                    server.clear(size)?;
+                    let both = begun.elapsed().as_nanos() as u64;
+                    ns.push(if command == "connect" { client } else { both });
                 }
             }
             other => bail!("no command {other:?}"),
@@ -102,10 +107,11 @@ impl Launch {
     }
 }
 
-/// A process that accepts and closes, and says so.
+/// A process that accepts and closes when it is told to.
 struct Server {
     address: SocketAddr,
-    closed: io::PipeReader,
+    orders: io::PipeWriter,
+    done: io::PipeReader,
 }
 
 impl Server {
@@ -115,18 +121,17 @@ impl Server {
         let code = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG as i32) };
         ensure!(code == 0, "listen: {}", io::Error::last_os_error());
         let address = listener.local_addr()?;
-        let (closed, tell) = io::pipe()?;
+        let ((taken, orders), (done, tell)) = (io::pipe()?, io::pipe()?);
         // SAFETY: this process has one thread.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()).context("fork"),
             0 => {
-                drop(closed);
-                // SAFETY: takes no pointers.
-                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-                eprintln!("pace: the server ended: {:?}", serve(&listener, tell));
-                std::process::exit(2);
+                // With our ends closed, the server sees the end of the orders when its parent has gone.
+                drop((orders, done));
+                let ended = serve(&listener, taken, tell);
+                std::process::exit(i32::from(ended.is_err()));
             }
-            _ => Ok(Self { address, closed }),
+            _ => Ok(Self { address, orders, done }),
         }
     }
 
@@ -135,19 +140,22 @@ impl Server {
         stream.with_context(|| format!("connecting to {}", self.address)).map(drop)
     }
 
-    /// Waits until that many connections are closed on the server's side, too.
-    fn wait_for(&mut self, size: u32) -> Result<()> {
-        let mut said = vec![0; size as usize];
-        self.closed.read_exact(&mut said).context("waiting for the server")
+    /// Lets the server accept and close that many connections, and waits until it has.
+    fn clear(&mut self, count: u32) -> Result<()> {
+        self.orders.write_all(&count.to_ne_bytes())?;
+        self.done.read_exact(&mut [0]).context("waiting for the server")
     }
 }
 
-fn serve(listener: &TcpListener, mut tell: io::PipeWriter) -> Result<()> {
+fn serve(listener: &TcpListener, mut orders: io::PipeReader, mut tell: io::PipeWriter) -> Result<()> {
+    let mut count = [0; 4];
     loop {
-        let (mut stream, _) = listener.accept()?;
-        stream.read_to_end(&mut Vec::new())?;
-        reset_on_close(&stream)?;
-        drop(stream);
+        orders.read_exact(&mut count)?;
+        for _ in 0..u32::from_ne_bytes(count) {
+            let (mut stream, _) = listener.accept()?;
+            stream.read_to_end(&mut Vec::new())?;
+            reset_on_close(&stream)?;
+        }
         tell.write_all(&[0])?;
     }
 }

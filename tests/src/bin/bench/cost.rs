@@ -18,9 +18,6 @@ use crate::{
     side::{Beside, Side},
 };
 
-/// Batches over which the costs are taken.
-const BATCHES: u32 = 4 * Operation::batches();
-
 /// Runs each operation once more beside something, with the kernel's clocks on, which cost time themselves. Nothing of this is
 /// in the ratios.
 pub fn measure(side: Side, scope: &Cgroup, rules: &str, pace: &mut Pace) -> Result<Vec<Value>> {
@@ -41,13 +38,15 @@ pub fn measure(side: Side, scope: &Cgroup, rules: &str, pace: &mut Pace) -> Resu
 
 fn one(operation: Operation, beside: &Beside, pace: &mut Pace) -> Result<Value> {
     let pid = beside.pid().context("nothing to measure the cost of")?;
+    // No more than in a block: the ring of a stopped agent must hold it all.
+    let batches = operation.batches();
     pace.batches(operation, 2)?;
     settled(pid)?;
     let before = (programs(pid)?, threads(pid)?);
-    pace.batches(operation, BATCHES)?;
+    pace.batches(operation, batches)?;
     settled(pid)?;
     let after = (programs(pid)?, threads(pid)?);
-    let count = f64::from(BATCHES * operation.size());
+    let count = f64::from(batches * operation.size());
     let names = names();
     let mut all = 0.0;
     let mut rows = Vec::new();

@@ -14,7 +14,7 @@ use tests::{
 /// Seconds within which a block must be done, on a machine that is busy with other things, too.
 const BLOCK: f64 = 60.0;
 /// Batches that are run and forgotten before a block: caches, branch predictors and the clock of the CPU settle.
-const WARM_UP: u32 = 2;
+const WARM_UP: u32 = 5;
 
 /// One kind of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,20 +23,23 @@ pub enum Operation {
     Exec,
     /// The same with an ordinary static program, which has a C library and a language runtime to start.
     ExecOrdinary,
-    /// Connecting to a server on the loopback address, and closing.
+    /// Connecting to a server on the loopback address, and closing: what the client waits for.
     Connect,
+    /// The whole life of a connection: the same, and what the server does to accept and close.
+    Connection,
 }
 
 impl Operation {
     /// All of them, in the order in which a block runs them.
-    pub const ALL: [Self; 3] = [Self::Exec, Self::ExecOrdinary, Self::Connect];
+    pub const ALL: [Self; 4] = [Self::Exec, Self::ExecOrdinary, Self::Connect, Self::Connection];
 
     /// Its name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec, two instructions",
             Self::ExecOrdinary => "exec, ordinary program",
-            Self::Connect => "connect+close",
+            Self::Connect => "connect+close, client",
+            Self::Connection => "connect+close, both ends",
         }
     }
 
@@ -44,22 +47,25 @@ impl Operation {
     pub fn goal(self) -> f64 {
         match self {
             Self::Exec | Self::ExecOrdinary => 1.02,
-            Self::Connect => 1.03,
+            Self::Connect | Self::Connection => 1.03,
         }
     }
 
-    /// Operations that are timed as one.
+    /// Operations that are timed as one: as few as a clock can time, so that a stranger who gets the CPU in between spoils
+    /// few batches.
     pub fn size(self) -> u32 {
         match self {
-            Self::Exec => 50,
-            Self::ExecOrdinary => 25,
-            Self::Connect => 250,
+            Self::Exec | Self::ExecOrdinary => 10,
+            Self::Connect | Self::Connection => 100,
         }
     }
 
-    /// Batches in a block.
-    pub const fn batches() -> u32 {
-        24
+    /// Batches in a block, of about a tenth of a second.
+    pub fn batches(self) -> u32 {
+        match self {
+            Self::Exec => 200,
+            Self::ExecOrdinary | Self::Connect | Self::Connection => 100,
+        }
     }
 }
 
@@ -100,7 +106,7 @@ impl Pace {
     /// Runs a block of operations, after a few that aren't timed.
     pub fn block(&mut self, operation: Operation) -> Result<Block> {
         self.batches(operation, WARM_UP)?;
-        let mut ns = self.batches(operation, Operation::batches())?;
+        let mut ns = self.batches(operation, operation.batches())?;
         ns.sort_by(f64::total_cmp);
         let mean = ns.iter().sum::<f64>() / ns.len() as f64;
         Ok(Block { median: crate::ratio::quantile(&ns, 0.5), mean })
@@ -113,6 +119,7 @@ impl Pace {
             Operation::Exec => format!("exec {batches} {size} {}", self.exit0.display()),
             Operation::ExecOrdinary => format!("exec {batches} {size} {} exit", self.ordinary.display()),
             Operation::Connect => format!("connect {batches} {size}"),
+            Operation::Connection => format!("connection {batches} {size}"),
         };
         self.running.tell(&command)?;
         let said = self.running.json_line(deadline(BLOCK))?;
