@@ -53,7 +53,8 @@ fn one(operation: Operation, beside: &Beside, pace: &mut Pace) -> Result<Value> 
     for (id, end) in &after.0 {
         let begin = before.0.get(id).copied().unwrap_or_default();
         let (ns, runs) = ((end.ns - begin.ns) as f64, (end.runs - begin.runs) as f64);
-        if runs >= count / 10.0 {
+        // Programs that run less often than the operation ran for others.
+        if runs >= count / 2.0 {
             all += ns / count;
             rows.push(json!({ "name": names.get(id), "runs": runs / count, "ns": ns / runs }));
         }

@@ -3,6 +3,7 @@
 use std::{fs, thread, time::Instant};
 
 use anyhow::{Context, Result};
+use aya::programs::loaded_programs;
 use serde_json::{Value, json};
 use tests::cgroup::Cgroup;
 
@@ -36,9 +37,11 @@ impl Clock {
     }
 }
 
-/// The CPU time that others used during the blocks without anything beside them.
+/// What others did during the blocks without anything beside them.
 #[derive(Debug, Default)]
 pub struct Others {
+    /// The most kernel programs that were loaded: another agent's are in every time.
+    programs: usize,
     others: f64,
     stolen: f64,
     possible: f64,
@@ -50,6 +53,7 @@ impl Others {
         let before = Clock::read(scope)?;
         let result = block()?;
         let after = Clock::read(scope)?;
+        self.programs = self.programs.max(loaded_programs().flatten().count());
         self.others += (after.all - before.all) - (after.ours - before.ours);
         self.stolen += after.stolen - before.stolen;
         self.possible += (after.at - before.at).as_secs_f64() * cpus() as f64;
@@ -64,6 +68,7 @@ impl Others {
             "kernel": kernel.trim(),
             "cpus": cpus(),
             "load_average": load.split(' ').next().and_then(|word| word.parse::<f64>().ok()),
+            "programs_of_others": self.programs,
             "cpu_share_of_others": (self.others / self.possible).max(0.0),
             "cpu_share_stolen": self.stolen / self.possible,
         }))

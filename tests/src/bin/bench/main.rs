@@ -17,10 +17,16 @@ mod verdicts;
 use std::{env, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
+use tests::interrupt;
 
 fn main() -> ExitCode {
+    interrupt::install();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if interrupt::seen() => {
+            eprintln!("bench: stopped; everything it made is removed ({error})");
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE

@@ -4,12 +4,12 @@ use std::{
     fs::{self, File},
     io,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     ptr,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tests::{
     cgroup::Cgroup,
     place::Place,
@@ -17,6 +17,8 @@ use tests::{
     wait::{deadline, eventually},
 };
 
+/// Where Debian installs it; the other package of the name (bpfcc-tools) calls its own execsnoop-bpfcc.
+const PROGRAM: &str = "/usr/sbin/execsnoop";
 /// Seconds until it must trace.
 const START: f64 = 20.0;
 /// Where the kernel's tracepoints are listed when somebody has mounted them.
@@ -31,23 +33,14 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Where it is installed.
-    pub fn installed() -> Option<PathBuf> {
-        // Debian's other package of that name (bpfcc-tools) calls it execsnoop-bpfcc.
-        ["/usr/sbin/execsnoop", "/usr/bin/execsnoop"]
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|path| path.is_file())
-    }
-
     /// Starts it for the processes of a cgroup and waits until it has printed an exec there. As on a terminal, it writes
     /// line by line.
     pub fn start(scope: &Cgroup) -> Result<Self> {
-        let program = Self::installed().context("execsnoop of libbpf-tools isn't installed")?;
+        ensure!(Path::new(PROGRAM).is_file(), "there is no {PROGRAM}: install Debian's libbpf-tools");
         let place = Place::new()?;
         let (said, complaint) = (place.join("said"), place.join("complaint"));
         let mut command = Command::new("stdbuf");
-        command.arg("-oL").arg(program).arg("-c").arg(scope.path());
+        command.arg("-oL").arg(PROGRAM).arg("-c").arg(scope.path());
         command.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&complaint)?);
         // SAFETY: only system calls between fork and exec.
         unsafe { command.pre_exec(mount_tracefs) };

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::{cgroup::Cgroup, place::Place};
+use tests::{cgroup::Cgroup, interrupt, place::Place};
 
 use crate::{
     cost,
@@ -39,6 +39,7 @@ pub fn run(rounds: usize) -> Result<Value> {
         eprintln!("bench: round {} of {rounds}", round + 1);
         let mut before = others.watch(&scope, || blocks(&mut pace))?;
         for side in &sides {
+            interrupt::check()?;
             let beside = side.start(&scope, &rules)?;
             let at = blocks(&mut pace)?;
             beside.stop()?;
