@@ -175,8 +175,8 @@ wire! {
         pub pid: u32,
         /// 1 when it is established.
         pub open: u32,
-        /// Zero.
-        pub zero: u32,
+        /// The last process that was reported for using it without being a client.
+        pub told: u32,
     }
 }
 

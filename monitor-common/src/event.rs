@@ -122,7 +122,7 @@ events! {
     /// A packet came for a database from where none may.
     Source = 10 "source" in source;
     /// A connection to a database was found in the hands of who may not have opened it: it is older than the policy,
-    /// or was handed over. Found by the agent, not by a kernel program.
+    /// or was handed over. Where the kernel can't tell of the latter, and of the former, the agent finds it.
     Held = 11 "held" in held;
 }
 

@@ -2,10 +2,7 @@
 
 use crate::{
     limits,
-    policy::{
-        Masks, Membership, WorkloadSet,
-        masks::{Kin, Kinship},
-    },
+    policy::{Masks, Membership, WorkloadSet, masks::Kinship},
 };
 
 wire! {
@@ -158,13 +155,32 @@ impl Process {
         self.settle(masks);
     }
 
-    /// It made `child`, which is a copy of it so far.
+    /// This is a copy of the process that made it; makes it a child.
     #[inline(always)]
-    pub fn begets(&self, child: &mut Self, masks: &Masks, kin: &impl Kinship) {
-        let below = relations(&self.workloads, masks, kin);
-        child.of_parent = masks.any_parent.or(&below.parent);
-        child.of_ancestor.add(&below.ancestor);
-        child.settle(masks);
+    pub fn is_begotten(&mut self, masks: &Masks, kin: &impl Kinship) {
+        self.of_parent = masks.any_parent;
+        self.add_relations(masks, kin, true);
+        self.settle(masks);
+    }
+
+    /// Adds what a member of its workloads makes of those below it. `workloads` is to be settled afterwards.
+    ///
+    /// VERIFIER: what is left to do is kept in memory that it knows nothing about, so that each turn of the loop begins
+    /// in one state. The bound is for it, too: nearly always nobody is named.
+    #[inline(always)]
+    fn add_relations(&mut self, masks: &Masks, kinship: &impl Kinship, as_parent: bool) {
+        self.workloads = self.workloads.and(&masks.kin);
+        let mut tried = 0;
+        while tried < limits::WORKLOADS {
+            let Some(index) = self.workloads.take_first_from_memory() else { break };
+            if let Some(kin) = kinship.kin(index) {
+                self.of_ancestor.add(&kin.ancestor);
+                if as_parent {
+                    self.of_parent.add(&kin.parent);
+                }
+            }
+            tried += 1;
+        }
     }
 
     /// Its file has turned out to be one by which it belongs to these workloads.
@@ -178,30 +194,11 @@ impl Process {
     /// It runs another file from now on, by which it may belong to `of_exe`.
     #[inline(always)]
     pub fn becomes(&mut self, exe: ExeId, of_exe: &WorkloadSet, masks: &Masks, kin: &impl Kinship) {
-        let below = relations(&self.workloads, masks, kin);
-        self.of_ancestor.add(&below.ancestor);
+        self.add_relations(masks, kin, false);
         self.exe = exe;
         self.of_exe = masks.any_exe.or(of_exe);
         self.settle(masks);
     }
-}
-
-/// What a member of all these workloads makes of those below it.
-#[inline(always)]
-fn relations(workloads: &WorkloadSet, masks: &Masks, kinship: &impl Kinship) -> Kin {
-    let mut found = Kin { parent: WorkloadSet::EMPTY, ancestor: WorkloadSet::EMPTY };
-    let mut named = workloads.and(&masks.kin);
-    let mut tried = 0;
-    // Bounded for the verifier; nearly always nobody is named.
-    while tried < limits::WORKLOADS {
-        let Some(index) = named.take_first() else { break };
-        if let Some(kin) = kinship.kin(index) {
-            found.parent.add(&kin.parent);
-            found.ancestor.add(&kin.ancestor);
-        }
-        tried += 1;
-    }
-    found
 }
 
 impl ExeId {

@@ -110,6 +110,10 @@ kernel_layout! {
     sock_v6_rcv_saddr: "sock" ["__sk_common.skc_v6_rcv_saddr"];
     /// IP protocol.
     sock_protocol: "sock" ["sk_protocol"];
+    /// Remote IPv4 address.
+    sock_daddr: "sock" ["__sk_common.skc_daddr"];
+    /// Remote IPv6 address.
+    sock_v6_daddr: "sock" ["__sk_common.skc_v6_daddr"];
     /// Remote port, network order.
     sock_dport: "sock" ["__sk_common.skc_dport"];
     /// Bytes that the other end has acknowledged.

@@ -6,16 +6,17 @@ use aya_ebpf::{
         bpf_skb_ancestor_cgroup_id, bpf_skb_load_bytes, bpf_skc_to_tcp_sock,
     },
     macros::cgroup_skb,
-    maps::{Array, lpm_trie::Key},
+    maps::{Array, LpmTrie, lpm_trie::Key},
     programs::SkBuffContext,
 };
 use monitor_common::{
     addr::Addr,
     count::{Connection, Count, LIFETIMES, LIFETIMES_MS, Traffic, database_slot},
-    event::{Endpoint, Kind, source::Source},
+    event::{Endpoint, Kind, held::Held, source::Source},
     limit::{BucketKey, REPORT_EVERY_NS},
     limits,
-    policy::{Decision, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
+    packet::TCP,
+    policy::{Decision, Masks, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
 };
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
         SOURCE_RULES, TRAFFIC,
     },
     policy::{self, by_port, port_index},
-    subject::masks,
+    subject::{actor, in_scope, is_agent, known, masks, pid},
 };
 
 /// The table of what database rules say in one direction.
@@ -46,16 +47,22 @@ pub fn rules_for(direction: Direction) -> &'static Array<Rule> {
 pub fn candidates(direction: Direction, end: &Endpoint) -> RuleSet {
     let by_port = by_port(&DATABASE_PORTS, end.protocol, end.port);
     let Some(masks) = masks().filter(|_| !by_port.is_empty()) else { return RuleSet::EMPTY };
-    let mut by_address = RuleSet::EMPTY;
-    if !by_port.without(&masks.any_address).is_empty() {
-        if direction == Direction::Server && end.addr.is_unspecified() {
-            // Who listens at every address listens at those of the rule.
-            by_address = by_port;
-        } else if let Some(listed) = ADDRESSES.get(Key::new(128, end.addr)) {
-            by_address = *listed;
-        }
-    }
-    masks.database_candidates(direction, &by_port, &by_address)
+    let by_address = if by_port.without(&masks.any_address).is_empty() {
+        &masks.any_address
+    } else if direction == Direction::Server && end.addr.is_unspecified() {
+        // Who listens at every address listens at those of the rule.
+        &masks.databases
+    } else {
+        listed(&ADDRESSES, end.addr, masks)
+    };
+    // VERIFIER: whichever set it is, it is copied from memory into one state.
+    masks.database_candidates(direction, &by_port, by_address)
+}
+
+/// The rules that list an address, or none.
+#[inline(always)]
+fn listed(table: &'static LpmTrie<Addr, RuleSet>, addr: Addr, masks: &'static Masks) -> &'static RuleSet {
+    table.get(Key::new(128, addr)).unwrap_or(&masks.nothing)
 }
 
 /// Decides on what a process asks for.
@@ -111,16 +118,8 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
         return false;
     }
     let Some((from, to)) = ends(raw) else { return false };
-    let by_address = match ADDRESSES.get(Key::new(128, to)) {
-        Some(listed) => *listed,
-        None => RuleSet::EMPTY,
-    };
-    let candidates = masks.database_candidates(Direction::Source, &by_port, &by_address);
-    let allowed = match SENDERS.get(Key::new(128, from)) {
-        Some(listed) => *listed,
-        None => RuleSet::EMPTY,
-    };
-    let decision = policy::decide(&SOURCE_RULES, &candidates, &allowed);
+    let candidates = masks.database_candidates(Direction::Source, &by_port, listed(&ADDRESSES, to, masks));
+    let decision = policy::decide(&SOURCE_RULES, &candidates, listed(&SENDERS, from, masks));
     if decision.rule == NO_RULE {
         return false;
     }
@@ -171,14 +170,14 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
 #[inline(always)]
 pub fn asked(cookie: u64, decision: &Decision, workload: u32, pid: u32) {
     let slot = database_slot(Direction::Client, decision.rule, workload);
-    let _ = CONNECTIONS.insert(cookie, &Connection { since_ns: 0, slot, pid, open: 0, zero: 0 }, 0);
+    let _ = CONNECTIONS.insert(cookie, &Connection { since_ns: 0, slot, pid, open: 0, told: 0 }, 0);
 }
 
 /// Notes who listens for a database.
 #[inline(always)]
 pub fn listens(decision: &Decision, local: &Endpoint, workload: u32, pid: u32) {
     let slot = database_slot(Direction::Server, decision.rule, workload);
-    let listener = Connection { since_ns: 0, slot, pid, open: 0, zero: 0 };
+    let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0 };
     let _ = LISTENERS.insert(port_index(local.protocol, local.port), &listener, 0);
 }
 
@@ -215,6 +214,64 @@ fn opened(slot: u32) {
         // SAFETY: a live map value.
         add(unsafe { &raw mut (*traffic).opened }, 1);
     }
+}
+
+/// Data was sent. If who sent it neither opened the connection nor may be a client, it was handed over.
+#[inline(always)]
+pub fn used(sock: Object) {
+    let protocol: u16 = field!(sock, sock_protocol);
+    let port: u16 = field!(sock, sock_dport);
+    let port = u16::from_be(port);
+    let by_port = by_port(&DATABASE_PORTS, protocol as u8, port);
+    if by_port.is_empty() || protocol != u16::from(TCP) {
+        return;
+    }
+    // SAFETY: an argument of the hook.
+    let cookie = unsafe { bpf_get_socket_cookie(sock.pointer().cast_mut().cast()) };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(cookie) else { return };
+    let pid = pid();
+    // SAFETY: a live map value.
+    let (opener_pid, told, slot) = unsafe { ((*connection).pid, (*connection).told, (*connection).slot) };
+    if pid == opener_pid || pid == told || is_agent(pid) || !in_scope() {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { (*connection).told = pid };
+    let process = known(pid);
+    let remote = remote(sock, port, protocol as u8);
+    let mut decision = decide(Direction::Client, &remote, &process.workloads);
+    if !decision.is_finding() {
+        return;
+    }
+    // It is too late to refuse it.
+    decision.verdict = verdict::ALERT;
+    emit::decided(RuleKind::Database, &decision);
+    count(Kind::Held, Count::Seen);
+    let opener_workload = slot % (limits::WORKLOADS as u32 + 1);
+    emit(
+        Kind::Held,
+        &Held {
+            header: header(Kind::Held, &decision, 0),
+            actor: actor(pid, &process),
+            remote,
+            opener_pid,
+            opener_workload,
+        },
+    );
+}
+
+#[inline(always)]
+fn remote(sock: Object, port: u16, protocol: u8) -> Endpoint {
+    const AF_INET6: u16 = 10;
+    let family: u16 = field!(sock, sock_family);
+    let (addr, family) = if family == AF_INET6 {
+        let at = global!(LAYOUT.sock_v6_daddr);
+        (Addr::v6_words([sock.load(at), sock.load(at + 4), sock.load(at + 8), sock.load(at + 12)]), 6)
+    } else {
+        let addr: u32 = field!(sock, sock_daddr);
+        (Addr::v4(addr.to_ne_bytes()), 4)
+    };
+    Endpoint { addr, port, protocol, family, zero: 0 }
 }
 
 /// A connection has ended.

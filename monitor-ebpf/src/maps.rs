@@ -54,6 +54,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(limits::RING, 0);
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(limits::PROCESSES, 0);
 
+/// Stands for every process that isn't known: one entry, never written.
+#[map]
+pub static NOBODY: Array<Process> = Array::with_max_entries(1, 0);
+
 /// Files that policy names by path.
 #[map]
 pub static FILES: HashMap<FileKey, FileEntry> = HashMap::with_max_entries(limits::FILES, 0);

@@ -85,7 +85,7 @@ fn try_exec(context: &BtfTracePointContext, task: Object, bprm: Object) {
 fn without_buffer(context: &BtfTracePointContext, pid: u32, file: Object) {
     warn!(context, "exec of process {}: all scratch buffers are in use", pid);
     if let (Some(process), Some(masks)) = (entry(pid), masks()) {
-        process.becomes(executable::identity(file), &NOBODY, masks, &KinTable);
+        process.becomes(executable::identity(file), &NO_WORKLOAD, masks, &KinTable);
     }
     if in_scope() {
         count(Kind::Exec, Count::Seen);
@@ -162,7 +162,7 @@ fn judge(scratch: &mut Scratch, by: &Known) -> Decision {
     policy::decide(&EXEC_RULES, &candidates, &by.workloads)
 }
 
-const NOBODY: monitor_common::policy::WorkloadSet = monitor_common::policy::WorkloadSet::EMPTY;
+const NO_WORKLOAD: monitor_common::policy::WorkloadSet = monitor_common::policy::WorkloadSet::EMPTY;
 
 #[inline(always)]
 fn agent_exe() -> monitor_common::identity::FileKey {
@@ -272,7 +272,7 @@ fn beget(pid: u32, child_pid: u32, start_ns: u64, ppid: u32) -> bool {
             return false;
         }
         let (Some(child), Some(masks)) = (PROCESSES.get_ptr_mut(child_pid), masks()) else { return true };
-        maker.begets(&mut *child, masks, &KinTable);
+        (*child).is_begotten(masks, &KinTable);
         (*child).start_ns = start_ns;
         (*child).ppid = ppid;
     }

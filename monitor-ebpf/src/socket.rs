@@ -211,3 +211,14 @@ fn listening(sock: Object) {
         &Listen { header: header(Kind::Listen, &decision, 0), actor: actor(pid, &process), local },
     );
 }
+
+/// Data was sent on a socket, in the context of who sent it (since 6.3):
+/// `sock_send_length(struct sock *sk, int ret, int flags)`.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sent(context: BtfTracePointContext) -> i32 {
+    let length: i32 = context.arg(1);
+    if length > 0 {
+        database::used(Object::new(context.arg(0)));
+    }
+    0
+}

@@ -1,8 +1,9 @@
-//! The host: its files, file systems, control groups, accounts, processes and interfaces.
+//! The host: its files, file systems, control groups, accounts, processes, connections and interfaces.
 
 pub mod accounts;
 pub mod cgroup;
 pub mod changes;
+pub mod connections;
 pub mod content;
 pub mod file;
 pub mod interfaces;

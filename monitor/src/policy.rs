@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod compile;
 pub mod globs;
+mod judge;
 pub mod names;
 pub mod patterns;
 pub mod prefixes;

@@ -10,36 +10,67 @@ use anyhow::{Context, Result};
 
 use crate::wait::{deadline, eventually};
 
-/// A new cgroup right below the mount of the version 2 hierarchy. Dropping it kills what is in it and removes
-/// it.
+/// A cgroup of the version 2 hierarchy. Dropping it kills what is in it and below it, and removes all of that.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    name: String,
+    scope: String,
 }
 
 impl Cgroup {
-    /// Makes an empty cgroup.
+    /// Makes an empty cgroup right below the mount.
     ///
     /// # Errors
     /// When no cgroup v2 hierarchy is mounted, or the kernel refuses.
     pub fn new() -> Result<Self> {
+        Self::unique("")
+    }
+
+    /// Makes an empty cgroup right below the mount that is called as a service manager calls its slices.
+    ///
+    /// # Errors
+    /// As [`Cgroup::new`].
+    pub fn slice() -> Result<Self> {
+        Self::unique(".slice")
+    }
+
+    fn unique(suffix: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("monitor-test-{}-{number}", std::process::id());
-        let path = mount()?.join(&name);
-        fs::create_dir(&path).with_context(|| format!("creating the cgroup {}", path.display()))?;
-        Ok(Self { path, name })
+        let name = format!("monitor-test-{}-{number}{suffix}", std::process::id());
+        Self::make(mount()?.join(&name), format!("/{name}"))
+    }
+
+    /// Makes an empty cgroup below this one, with those between them; it must be dropped first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn below(&self, name: &str) -> Result<Self> {
+        Self::make(self.path.join(name), format!("{}/{name}", self.scope))
+    }
+
+    fn make(path: PathBuf, scope: String) -> Result<Self> {
+        fs::create_dir_all(&path).with_context(|| format!("creating the cgroup {}", path.display()))?;
+        Ok(Self { path, scope })
     }
 
     /// The path below the mount, as `[agent] cgroup` wants it.
     pub fn scope(&self) -> String {
-        format!("/{}", self.name)
+        self.scope.clone()
     }
 
     /// The path in the file system.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Moves a process here.
+    ///
+    /// # Errors
+    /// When it has ended, or the kernel refuses.
+    pub fn take(&self, pid: u32) -> Result<()> {
+        fs::write(self.path.join("cgroup.procs"), pid.to_string())
+            .with_context(|| format!("moving {pid} to the cgroup {}", self.scope))
     }
 
     /// Processes in the cgroup.
@@ -60,8 +91,8 @@ impl Cgroup {
     }
 
     fn clear(&self) -> Result<()> {
-        eventually(&format!("the end of cgroup {}", self.name), deadline(10.0), || {
-            match fs::remove_dir(&self.path) {
+        eventually(&format!("the end of cgroup {}", self.scope), deadline(10.0), || {
+            match remove(&self.path) {
                 Ok(()) => Ok(Some(())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(())),
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
@@ -92,6 +123,17 @@ impl Drop for Cgroup {
             eprintln!("cleaning up: {error:#}");
         }
     }
+}
+
+/// Removes a cgroup and those below it.
+fn remove(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
 }
 
 /// Where the version 2 hierarchy is mounted; beside version 1 that isn't /sys/fs/cgroup.

@@ -14,6 +14,8 @@ pub mod cgroup;
 #[cfg(feature = "scenarios")]
 pub mod kernel;
 #[cfg(feature = "scenarios")]
+pub mod life;
+#[cfg(feature = "scenarios")]
 pub mod needs;
 #[cfg(feature = "scenarios")]
 pub mod netns;

@@ -20,7 +20,7 @@ use crate::{
 /// Seconds until a server must listen.
 const START: f64 = 10.0;
 
-/// A running `probe serve`, outside of every scope.
+/// A running `probe serve`; outside of every scope, unless it was put into one.
 #[derive(Debug)]
 pub struct Server {
     running: Running,
@@ -35,16 +35,34 @@ impl Server {
     /// # Errors
     /// When it doesn't listen in time.
     pub fn start(place: &Place, netns: Option<&Netns>, tcp: &[&str], udp: &[&str]) -> Result<Self> {
+        let mut program = Program::probe()?;
+        if let Some(netns) = netns {
+            program = program.within(netns)?;
+        }
+        Self::run(program, place, tcp, udp, &[])
+    }
+
+    /// As [`Server::start`], with a copy of `probe` and more options of `serve`.
+    ///
+    /// # Errors
+    /// When it doesn't listen in time.
+    pub fn run(
+        program: Program,
+        place: &Place,
+        tcp: &[&str],
+        udp: &[&str],
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let log = place.join(format!("arrived-{}.jsonl", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let mut program = Program::probe()?.arg("serve").with("log", &log);
+        let mut program = program.arg("serve").with("log", &log);
+        for (key, value) in options {
+            program = program.with(key, value);
+        }
         for (key, addresses) in [("tcp", tcp), ("udp", udp)] {
             if !addresses.is_empty() {
                 program = program.with(key, addresses.join(","));
             }
-        }
-        if let Some(netns) = netns {
-            program = program.within(netns)?;
         }
         let mut running = program.start()?;
         let bound = running.json_line(deadline(START))?;

@@ -1,5 +1,12 @@
 //! Database rules: who may connect. The server's log of what arrived is the oracle.
 
+mod addresses;
+mod existing;
+mod servers;
+mod sources;
+mod unix;
+mod ways;
+
 use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context, Result};
@@ -73,7 +80,7 @@ impl Scene {
         Program::new(program)
             .arg("connect")
             .with("to", way.to.to_string())
-            .with("protocol", way.protocol)
+            .with("way", way.protocol)
             .with("count", way.count.to_string())
             .with("tag", tag)
     }

@@ -246,7 +246,7 @@ fn sockets_tell_both_ends_of_a_conversation() -> Result<()> {
                 check_process(&event, server.pid(), &program, 0, &group)?;
             }
             let client = Program::new(&program).arg("connect").with("to", end.to_string());
-            let client = client.with("protocol", protocol).with("wait", "1").inside(&group)?;
+            let client = client.with("way", protocol).with("wait", "1").inside(&group)?;
             let mut client = client.start()?;
             client.json_line(deadline(SOON))?;
             let (parent, _) = stat(client.pid())?;

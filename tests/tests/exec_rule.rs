@@ -1,16 +1,20 @@
 //! Exec rules: what may be run, and by whom. A file that a program creates with its first system call, and how
 //! its process ended, are the oracle.
 
+mod allow;
+mod arguments;
+mod shapes;
+
 use std::{
     fs, io,
     os::unix::{fs::symlink, process::ExitStatusExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::{
-    agent::{Agent, Mode, Setup},
+    agent::{Agent, Mode, Setup, doctor::security_hooks},
     cgroup::Cgroup,
     place::Place,
     program::Program,
@@ -158,33 +162,20 @@ fn programs_without_a_file_name_are_known_as_such() -> Result<()> {
     Ok(())
 }
 
-/// Whether this kernel refuses an exec before it happens, as the agent says of it.
-fn exec_deny() -> Result<String> {
-    let report = Program::monitor()?.args(["doctor", "--json"]).json(deadline(60.0))?;
-    let capabilities = report["capabilities"].as_array().context("no capabilities in the report")?;
-    let found = capabilities.iter().find(|capability| capability["feature"] == "exec_deny");
-    let state = &found.with_context(|| format!("no exec_deny in {report}"))?["state"];
-    Ok(state.as_str().context("exec_deny has no state")?.to_owned())
-}
-
 #[test]
 fn a_denied_program_does_not_run_and_the_finding_says_how() -> Result<()> {
     let lsm = {
         let _turn = tests::agent::turn();
-        exec_deny()?
+        security_hooks()?
     };
-    let (outcome, verdict): (fn(u64) -> Value, _) = match lsm.as_str() {
-        "enforced" => (refused, "deny"),
-        "fallback" => (killed, "kill"),
-        other => bail!("exec_deny is {other:?}"),
-    };
+    let (outcome, verdict): (fn(u64) -> Value, _) = if lsm { (refused, "deny") } else { (killed, "kill") };
     for mode in Mode::BOTH {
         let scene = Scene::new()?;
         let first = scene.place.copy("first", "first")?;
         let deny = [first.to_str().context("a path")?];
         let agent = scene.agent(mode, &deny, "by = [\"service\"]\naction = \"deny\"")?;
         let expected = if mode == Mode::Enforce { outcome(200) } else { ran(200) };
-        assert_eq!(scene.spawn(&scene.service, &first, 200)?, expected, "{mode:?}, exec_deny: {lsm}");
+        assert_eq!(scene.spawn(&scene.service, &first, 200)?, expected, "{mode:?}, LSM: {lsm}");
         assert_eq!(scene.spawn(&scene.other, &first, 50)?, ran(50), "by another program, {mode:?}");
         let labels = [("rule", "rule"), ("verdict", verdict), ("mode", mode.name())];
         agent.wait_for_metric("monitor_findings_total", &labels, 200.0, deadline(20.0))?;

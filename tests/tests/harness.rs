@@ -35,7 +35,7 @@ fn linked_namespaces_reach_each_other_and_nobody_else() -> Result<()> {
     }
     let server = Server::start(&place, Some(&there), &["10.91.0.2:0", "[fd91::2]:0"], &["[fd91::2]:0"])?;
     for (to, protocol) in server.tcp().iter().map(|to| (to, "tcp")).chain([(&server.udp()[0], "udp")]) {
-        let client = Program::probe()?.arg("connect").with("to", to.to_string()).with("protocol", protocol);
+        let client = Program::probe()?.arg("connect").with("to", to.to_string()).with("way", protocol);
         let outcome = client.with("count", "5").with("tag", "here").within(&here)?.json(deadline(20.0))?;
         assert_eq!(outcome, json!({ "ok": 5 }), "{to} {protocol}");
     }

@@ -10,3 +10,5 @@ mod exec_storm;
 mod harness;
 mod lifecycle;
 mod rate_limit;
+mod raw_sockets;
+mod workloads;

@@ -26,6 +26,10 @@ wire! {
         pub exec_allow: RuleSet,
         /// Exec rules with a condition on arguments.
         pub exec_args: RuleSet,
+        /// Empty.
+        pub nothing: RuleSet,
+        /// All database rules.
+        pub databases: RuleSet,
         /// Database rules for any address.
         pub any_address: RuleSet,
         /// Database rules that say who may connect.
@@ -107,6 +111,8 @@ impl Masks {
         kin: WorkloadSet::EMPTY,
         exec_allow: RuleSet::EMPTY,
         exec_args: RuleSet::EMPTY,
+        nothing: RuleSet::EMPTY,
+        databases: RuleSet::EMPTY,
         any_address: RuleSet::EMPTY,
         clients: RuleSet::EMPTY,
         servers: RuleSet::EMPTY,

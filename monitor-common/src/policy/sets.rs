@@ -64,14 +64,17 @@ impl WorkloadSet {
         Self { bits: [self.bits[0] | other.bits[0], self.bits[1] | other.bits[1]] }
     }
 
-    /// Takes out the first workload in file order.
+    /// Takes out the first workload in file order; the set is read from memory and written back each time.
     #[inline(always)]
-    pub fn take_first(&mut self) -> Option<u32> {
+    pub fn take_first_from_memory(&mut self) -> Option<u32> {
         let mut word = 0;
         while word < limits::WORKLOADS / 64 {
-            let bits = self.bits[word];
+            let at = &raw mut self.bits[word];
+            // SAFETY: a field of a live reference.
+            let bits = unsafe { at.read_volatile() };
             if bits != 0 {
-                self.bits[word] = bits & bits.wrapping_sub(1);
+                // SAFETY: as above.
+                unsafe { at.write_volatile(bits & bits.wrapping_sub(1)) };
                 return Some(word as u32 * 64 + bits.trailing_zeros());
             }
             word += 1;

@@ -18,6 +18,7 @@ use monitor_common::{
     policy::{Mode, RuleKind, verdict},
 };
 
+use super::held;
 use crate::{
     kernel::{load::Kernel, probes::Probe},
     metrics::snapshot::{Connections, Decisions, KernelState, Map, Packets, Program, Snapshot},
@@ -40,6 +41,8 @@ pub struct KernelCounters {
     pub unreadable: [AtomicU64; KINDS as usize],
     /// What the watcher found last.
     pub gauges: Gauges,
+    /// Connections in wrong hands.
+    pub held: Arc<held::Counts>,
 }
 
 /// Numbers that take a walk over a map or `/proc`: the watcher brings them up to date.
@@ -81,6 +84,7 @@ impl KernelCounters {
             programs,
             unreadable: Default::default(),
             gauges: Gauges::default(),
+            held: Arc::default(),
         })
     }
 

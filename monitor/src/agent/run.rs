@@ -11,8 +11,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use monitor_common::event::Record;
-use tokio::signal::unix::{SignalKind, signal};
+use monitor_common::event::{Record, held::Held};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::Receiver,
+};
 
 use super::{counters::KernelCounters, lock::Lock, prepare::Ground, start};
 use crate::{
@@ -69,7 +72,7 @@ pub async fn run(options: Options) -> Result<()> {
     health.set_ready();
     announce(config, address);
     let mut telling = Telling { enricher, names: engine.names, counters, kernel: engine.counters, sinks };
-    let outcome = follow(&mut engine.source, &mut telling, &health).await;
+    let outcome = follow(&mut engine.source, &mut engine.held, &mut telling, &health).await;
 
     tracing::info!("stopping: taking all programs out of the kernel");
     health.set_unready("stopping");
@@ -142,7 +145,12 @@ impl Telling {
 }
 
 /// Follows the ring until a signal ends it.
-async fn follow(source: &mut Source, telling: &mut Telling, health: &Health) -> Result<()> {
+async fn follow(
+    source: &mut Source,
+    held: &mut Receiver<Held>,
+    telling: &mut Telling,
+    health: &Health,
+) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't watch for signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("can't watch for signals")?;
@@ -152,6 +160,7 @@ async fn follow(source: &mut Source, telling: &mut Telling, health: &Health) -> 
     loop {
         tokio::select! {
             batch = source.batch(|record| telling.tell(record)) => batch?,
+            Some(found) = held.recv() => telling.tell(Ok(Record::Held(found, &[]))),
             _ = beat.tick() => {}
             _ = hangup.recv() => {
                 tracing::info!("SIGHUP: opening the files of the sinks anew");

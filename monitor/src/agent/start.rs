@@ -4,9 +4,13 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use anyhow::{Result, bail};
 use aya_log::EbpfLogger;
-use tokio::io::{Interest, unix::AsyncFd};
+use monitor_common::event::held::Held;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::mpsc,
+};
 
-use super::{counters::KernelCounters, prepare::Ground, trial, watch::Watcher};
+use super::{counters::KernelCounters, held, prepare::Ground, trial, watch::Watcher};
 use crate::{
     config::{self, Config, Interfaces},
     host::{accounts::Accounts, cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
@@ -14,7 +18,7 @@ use crate::{
         canary,
         load::{Kernel, KernelLog, Sizes},
         object,
-        probes::{Attach, PROBES, Probe},
+        probes::{Attach, Needed, PROBES, Probe},
         support::{self, Capability},
     },
     metrics::{self, Build, Metrics},
@@ -27,6 +31,8 @@ pub(super) struct Engine {
     pub(super) kernel: Kernel,
     pub(super) watcher: Watcher,
     pub(super) source: Source,
+    /// What the watcher finds.
+    pub(super) held: mpsc::Receiver<Held>,
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
@@ -111,8 +117,18 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
         tokio::spawn(kernel_log(kernel.logger()?));
     }
     let wanted = |probe: &Probe| probe.needed.by(config, exec_lsm, lsm);
+    let mut loaded = Vec::new();
     for probe in PROBES.iter().filter(|probe| wanted(probe)) {
-        kernel.load(probe)?;
+        match kernel.load(probe) {
+            Ok(_) => loaded.push(probe),
+            // Nothing depends on it.
+            Err(error) if probe.needed == Needed::Handover => {
+                tracing::info!(
+                    "connections that are handed over are found by looking each ten seconds: {error:#}"
+                );
+            }
+            Err(error) => return Err(error),
+        }
     }
     let packets = PROBES.iter().find(|probe| probe.attach == Attach::Xdp && wanted(probe));
     kernel.apply(&policy)?;
@@ -122,20 +138,22 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
 
     // First what keeps the table of processes, then those that are older, then what asks the table.
-    let keeps = |probe: &&Probe| matches!(probe.program, "fork" | "exec" | "exit" | "cgroup_made");
-    for probe in PROBES.iter().filter(|probe| wanted(probe)).filter(keeps) {
+    let keeps = |probe: &Probe| matches!(probe.program, "fork" | "exec" | "exit" | "cgroup_made");
+    for probe in loaded.iter().copied().filter(|probe| keeps(probe)) {
         kernel.attach(probe, &scope)?;
     }
     watcher.update_cgroups()?;
     let (found, unknown) = watcher.scan();
     counters.gauges.processes_unknown.store(unknown, Relaxed);
-    let later = |probe: &&Probe| !keeps(probe) && probe.attach != Attach::Xdp;
-    for probe in PROBES.iter().filter(|probe| wanted(probe)).filter(later) {
+    let (tell, held) = mpsc::channel(held::QUEUE);
+    watcher.watch_connections(config, &mut kernel, &counters.held, tell)?;
+    let later = |probe: &Probe| !keeps(probe) && probe.attach != Attach::Xdp;
+    for probe in loaded.iter().copied().filter(|probe| later(probe)) {
         kernel.attach(probe, &scope)?;
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { kernel, watcher, source, counters, found, names, packets })
+    Ok(Engine { kernel, watcher, source, held, counters, found, names, packets })
 }
 
 /// Passes on what the kernel programs log.

@@ -18,14 +18,20 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
-    identity::{FileEntry, FileKey, LOADER, Process},
+    event::held::Held,
+    identity::{FileEntry, FileKey},
     limit::{Bucket, BucketKey},
     policy::{Membership, WorkloadSet},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::mpsc;
 
-use super::counters::KernelCounters;
+use super::{
+    counters::KernelCounters,
+    held::{Counts, Holdings},
+};
 use crate::{
+    config::Config,
     event::Text,
     host::{
         cgroup::Groups,
@@ -59,6 +65,8 @@ pub struct Watcher {
     /// Tells at once when a path of the policy may lead to another file.
     changes: Option<Changes>,
     groups: Option<(Groups, Cgroups)>,
+    /// Looks for connections in wrong hands, if there is a rule about any.
+    holdings: Option<Holdings>,
     files: Files,
     places: Places,
     processes: Processes,
@@ -86,6 +94,7 @@ impl Watcher {
             processes: kernel.take("PROCESSES")?.try_into()?,
             buckets: kernel.take("BUCKETS")?.try_into()?,
             tree,
+            holdings: None,
             told: Vec::new(),
             handles: vec![None; policy.files().len()],
             contents: Contents::default(),
@@ -117,6 +126,18 @@ impl Watcher {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Has it look for connections to databases in wrong hands, and tell `out`.
+    pub fn watch_connections(
+        &mut self,
+        config: &Config,
+        kernel: &mut Kernel,
+        counts: &Arc<Counts>,
+        out: mpsc::Sender<Held>,
+    ) -> Result<()> {
+        self.holdings = Holdings::new(config, &self.policy, kernel, &self.processes, counts, out)?;
+        Ok(())
     }
 
     fn watch_paths(&mut self) {
@@ -221,31 +242,8 @@ impl Watcher {
 
     /// Finds out which workloads a process belongs to. The kernel programs will look at its place again, as they see it.
     fn judge(&self, found: &mut Found) {
-        let (policy, masks) = (&self.policy, &self.policy.masks);
-        let kin = &&policy.kin[..];
-        let read = found.process;
-        let member = policy.file(self.files.known(), &read.exe, found.host_path.as_deref());
-        let mut process = Process {
-            start_ns: read.start_ns,
-            ppid: read.ppid,
-            flags: read.flags,
-            ..Process::stranger(masks)
-        };
-        if let Ok(parent) = self.processes.get(&read.ppid, 0) {
-            process.kept = parent.kept;
-            process.of_ancestor.add(&parent.of_ancestor);
-            parent.begets(&mut process, masks, kin);
-        }
-        if member.flags & Membership::LOADER != 0 {
-            process.flags |= LOADER;
-        }
-        process.becomes(read.exe, &member.workloads, masks, kin);
-        let (uid, gid) = found.ids;
-        let of =
-            |table: &HashMap<u32, WorkloadSet>, id| table.get(&id).copied().unwrap_or(WorkloadSet::EMPTY);
-        let (user, group) = (of(&policy.users, uid), of(&policy.groups, gid));
-        process.place(masks, &policy.cgroup(&found.cgroup), &user, &group);
-        found.process = process;
+        let parent = self.processes.get(&found.process.ppid, 0).ok();
+        found.process = self.policy.judge(found, parent, self.files.known());
     }
 
     fn update_places(&mut self) {
@@ -315,6 +313,9 @@ impl Watcher {
             counters.gauges.processes_unknown.store(unknown, Relaxed);
             counters.gauges.processes.store(self.processes.keys().flatten().count() as u64, Relaxed);
             *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) = self.sources();
+            if let Some(holdings) = &mut self.holdings {
+                holdings.look(&self.tree, &self.policy, &self.processes);
+            }
             if let Err(error) = self.update_cgroups() {
                 tracing::warn!("{error:#}");
             }

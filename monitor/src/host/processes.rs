@@ -72,6 +72,24 @@ pub fn start_ns(pid: u32) -> Option<u64> {
     Some(stat.starttime * (1_000_000_000 / procfs::ticks_per_second().max(1)))
 }
 
+/// Whether a process is in a cgroup, given by its path below the mount, or below it.
+#[must_use]
+pub fn is_below(pid: u32, scope: &str) -> bool {
+    let scope = scope.trim_end_matches('/').as_bytes();
+    cgroup(pid)
+        .is_some_and(|path| path.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest[0] == b'/'))
+}
+
+/// The name of a process' first thread, padded with zero bytes; zeros if it is gone.
+#[must_use]
+pub fn comm(pid: u32) -> [u8; 16] {
+    let mut comm = [0; 16];
+    let read = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = read.strip_suffix(b"\n").unwrap_or(&read);
+    comm.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    comm
+}
+
 /// The path of a process' cgroup in the version 2 tree, which is the hierarchy with the number 0.
 fn cgroup(pid: u32) -> Option<Vec<u8>> {
     let groups = fs::read(format!("/proc/{pid}/cgroup")).ok()?;

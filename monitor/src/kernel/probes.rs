@@ -45,6 +45,8 @@ pub enum Needed {
     Cgroups,
     /// To refuse execs; without it they are killed.
     ExecDeny,
+    /// When a database rule has `clients`; the kernel has it since 6.3, and does without before.
+    Handover,
     /// When a database rule has `sources`.
     Sources,
     /// When a database rule has `sockets`; needs BPF LSM.
@@ -69,6 +71,7 @@ impl Needed {
                 config.workloads.iter().any(|asks| !asks.units.is_empty() || !asks.cgroups.is_empty())
             }
             Self::ExecDeny => exec_lsm,
+            Self::Handover => database(|rule| rule.clients.is_some() && !rule.ports.is_empty()),
             Self::Sources => database(|rule| rule.sources.is_some()),
             Self::UnixSockets => lsm && database(|rule| !rule.sockets.is_empty()),
             Self::RawSockets => config.raw_sockets.is_some(),
@@ -142,6 +145,12 @@ pub const PROBES: &[Probe] = &[
         needed: Needed::Always,
         feeds: &[Kind::Listen],
     },
+    Probe {
+        program: "sent",
+        attach: Attach::Tracepoint("sock_send_length"),
+        needed: Needed::Handover,
+        feeds: &[Kind::Held],
+    },
     Probe { program: "sources", attach: Attach::Skb, needed: Needed::Sources, feeds: &[Kind::Source] },
     Probe {
         program: "unix_connect",
@@ -177,8 +186,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_event_has_a_program_that_feeds_it() {
-        // What is held is found by looking.
-        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::Held) {
+        for kind in Kind::ALL {
             assert!(PROBES.iter().any(|probe| probe.feeds.contains(kind)), "{}", kind.name());
         }
     }

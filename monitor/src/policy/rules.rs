@@ -85,6 +85,7 @@ pub(super) fn database_rules(
         let sources = Rule::new(WorkloadSet::EMPTY, Action::Allow, dropped, mode);
         tables[Direction::Source as usize].push(sources);
         for (given, mask) in [
+            (true, &mut masks.databases),
             (rule.clients.is_some(), &mut masks.clients),
             (rule.servers.is_some(), &mut masks.servers),
             (rule.sources.is_some(), &mut masks.sources),

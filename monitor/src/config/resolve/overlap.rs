@@ -53,18 +53,41 @@ impl Rules {
         }
     }
 
-    /// A list of all that may be executed leaves nothing for a second such list.
+    /// After a list of all that may be executed, only what is on it is left to later rules.
     fn check_allow_lists(&self, diagnostics: &mut Vec<Diagnostic>) {
         let mut lists: Vec<&Checked<Exec>> = Vec::new();
-        for later in self.execs.iter().filter(|rule| rule.value.list == ListKind::Allow) {
-            if let Some(earlier) = lists.iter().find(|earlier| covers(&earlier.value, &later.value)) {
-                let names = (&*earlier.value.name, &*later.value.name);
-                let help = "the first list decides about everything that is executed: join the two";
-                diagnostics.push(warn(earlier, later, names, "everything", help));
+        for later in &self.execs {
+            let mut covering = lists.iter().filter(|earlier| covers(&earlier.value, &later.value));
+            diagnostics.extend(covering.find_map(|earlier| narrowed(earlier, later)));
+            if later.value.list == ListKind::Allow {
+                lists.push(later);
             }
-            lists.push(later);
         }
     }
+}
+
+/// What the list of `earlier`, all that may be executed, leaves to `later`.
+fn narrowed(earlier: &Checked<Exec>, later: &Checked<Exec>) -> Option<Diagnostic> {
+    let names = (&*earlier.value.name, &*later.value.name);
+    if later.value.list == ListKind::Allow {
+        let (first, second) = (quoted(names.0), quoted(names.1));
+        let message = format!(
+            "{first} and {second} both list all that the same may execute: only what is in both may be"
+        );
+        let diagnostic = Diagnostic::new(Severity::Warning, &later.source, later.span, message)
+            .related(&earlier.source, earlier.span, "the first list")
+            .help("join the two lists in one rule");
+        return Some(diagnostic);
+    }
+    let is_path = |pattern: &&Spanned<Pattern>| matches!(pattern.value, Pattern::Path(_));
+    // What a glob or a class matches isn't known here.
+    if !earlier.value.files.iter().all(|pattern| is_path(&pattern)) {
+        return None;
+    }
+    let listed = |file: &Pattern| earlier.value.files.iter().any(|pattern| pattern.value == *file);
+    let hidden = later.value.files.iter().filter(is_path).find(|file| !listed(&file.value))?;
+    let help = "what isn't on the list of the first rule never gets to the second: remove it there, or put that rule first";
+    Some(warn(earlier, later, names, &quoted(hidden.value.text()), help))
 }
 
 fn warn<T>(

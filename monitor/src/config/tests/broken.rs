@@ -116,7 +116,7 @@ fn unknown_keys() {
         Case {
             text: "colour = true\n",
             found: &[
-                "1:1 error: unknown key `colour` at the top of the file | known here: `[agent]`, `[[database]]`, `[[exec]]`, `[metrics]`, `mode`, `[[rate_limit]]`, `[[sink]]`, `[[workload]]`",
+                "1:1 error: unknown key `colour` at the top of the file | known here: `[agent]`, `[[database]]`, `[[exec]]`, `[metrics]`, `mode`, `[[rate_limit]]`, `[raw_sockets]`, `[[sink]]`, `[[workload]]`",
             ],
         },
         Case {
@@ -147,20 +147,30 @@ fn unknown_keys() {
             ],
         },
         Case {
-            text: "[[workload]]\nname = \"a\"\nexe = [\"/a\"]\nunit = []\ncgroup = []\nuser = []\ndescendants = true\n",
+            text: "[[exec]]\nname = \"a\"\ndeny = [\"/a\"]\nargs = { contain = [\"x\"], glob = \"y\" }\n",
             found: &[
-                "4:1 error: `unit` in `[[workload]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
-                "5:1 error: `cgroup` in `[[workload]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
-                "6:1 error: `user` in `[[workload]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
-                "7:1 error: `descendants` in `[[workload]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
+                "4:10 error: unknown key `contain` in `args` of `[[exec]]` | did you mean `contains`?",
+                "4:34 error: `glob` must be a list, found a string | for example: glob = [\"--file=*\"]",
             ],
         },
         Case {
-            text: "[[database]]\nname = \"a\"\nports = [1]\nclients = []\nsockets = []\nservers = []\nsources = []\n",
+            text: "[[exec]]\nname = \"a\"\ndeny = [\"/a\"]\nargs = [\"x\"]\n",
             found: &[
-                "5:1 error: `sockets` in `[[database]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
-                "6:1 error: `servers` in `[[database]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
-                "7:1 error: `sources` in `[[database]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
+                "4:8 error: `args` must be a table, found a list | for example: args = { contains = [\"--dump\"], glob = [\"--file=*\"] }",
+            ],
+        },
+        Case {
+            text: "[[raw_sockets]]\nallow = []\n",
+            found: &[
+                "1:1 error: `raw_sockets` must be a table, found a list | write `[raw_sockets]` with one bracket, once",
+            ],
+        },
+        Case {
+            text: "[[workload]]\nname = \"a\"\nuser = [1.5]\nunit = \"a.service\"\ndescendants = \"yes\"\n",
+            found: &[
+                "3:9 error: an entry of `user` must be a name or a number, found a float | for example: user = [\"app\"]",
+                "4:8 error: `unit` must be a list, found a string | for example: unit = [\"api.service\"]",
+                "5:15 error: `descendants` must be true or false, found a string | for example: descendants = true",
             ],
         },
         Case {

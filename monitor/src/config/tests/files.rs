@@ -98,7 +98,7 @@ fn two_main_files_may_not_contradict() {
 
 #[test]
 fn files_that_cannot_be_read() {
-    let files = directory(&[("big.toml", &"#".repeat(1024 * 1024 + 1)), ("plain", "")]);
+    let files = directory(&[("big.toml", &"#".repeat(8 * 1024 * 1024 + 1)), ("plain", "")]);
     fs::write(files.path().join("bytes.toml"), b"# \xc3\xa9\nmode = \"\xff\"\n").unwrap();
     let read = |name: &str| show(&Loaded::from_files(&[files.path().join(name)]));
     assert_eq!(
@@ -120,7 +120,7 @@ fn files_that_cannot_be_read() {
     assert_eq!(
         read("big.toml"),
         [
-            "0:0 error: is larger than 1 MiB | check that it is the right file; split it into files in `policy.d`"
+            "0:0 error: is larger than 8 MiB | check that it is the right file; split it into files in `policy.d`"
         ]
     );
     assert_eq!(read("bytes.toml"), ["2:9 error: the byte 0xff is not valid UTF-8 | save the file as UTF-8"]);

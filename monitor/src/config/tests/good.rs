@@ -4,18 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
+use super::{EVERY_KEY, load};
 use crate::config::{
-    Action, BUILTIN_NAME, Class, Config, DEFAULT_TEXT, Format, Interfaces, Loaded, Mode, Pattern, Per, Place,
-    Protocol, Rate, Severity, Target, schema,
+    Action, BUILTIN_NAME, Config, DEFAULT_TEXT, Format, Interfaces, Loaded, Mode, Per, Place, Protocol, Rate,
+    Severity, Target, schema,
 };
-
-const EVERY_KEY: &str = include_str!("every_key.toml");
-
-fn load(text: &str) -> Config {
-    let loaded = Loaded::from_text("test.toml".as_ref(), text);
-    assert_eq!(super::show(&loaded), [""; 0]);
-    loaded.config.unwrap()
-}
 
 #[test]
 fn the_built_in_configuration_is_valid() {
@@ -66,28 +59,6 @@ fn settings_mean_what_they_say() {
     assert_eq!(config.metrics.listen.to_string(), "[::1]:0");
     assert_eq!(config.sinks[0].format, Format::Text);
     assert_eq!(config.sinks[1].target, Target::File("/var/log/monitor/findings.jsonl".into()));
-}
-
-#[test]
-fn rules_mean_what_they_say() {
-    let config = load(EVERY_KEY);
-    let exe: Vec<_> = config.workloads[0].exe.iter().map(|pattern| pattern.value.clone()).collect();
-    let glob = |text: &str| Pattern::Glob(text.into());
-    let path = |text: &str| Pattern::Path(text.into());
-    assert_eq!(exe, [path("/usr/bin/api-server"), glob("/opt/api/**"), glob("/srv/**/bin/api-[0-9]{a,b}")]);
-    let database = &config.databases[0];
-    assert_eq!(database.engine.as_deref(), Some("postgres"));
-    assert_eq!(database.ports, [5432..=5432, 6000..=6010]);
-    assert_eq!(database.clients.as_deref(), Some(&[0, 1][..]));
-    assert_eq!((database.action, database.mode, database.degrade), (Action::Alert, Mode::Observe, true));
-    assert_eq!(database.place.to_string(), "test.toml:31:1");
-    let exec = &config.execs[0];
-    assert_eq!((exec.by.as_deref(), exec.action), (Some(&[0][..]), Action::Kill));
-    let deny: Vec<_> = exec.files.iter().map(|pattern| pattern.value.clone()).collect();
-    let classes = [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)];
-    assert_eq!(deny[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
-    assert_eq!(deny[3..], classes);
-    assert_eq!(exec.files[1].place.to_string(), "test.toml:43:21");
 }
 
 #[test]
@@ -151,6 +122,13 @@ fn the_schema_lists_every_key() {
             assert!(value["description"].is_string(), "{key}.{inner} has no description");
             assert!(value["examples"][0] != Value::Null, "{key}.{inner} has no example");
             missing.extend((!text.contains(&format!("\n{inner} ="))).then(|| format!("{key}.{inner}")));
+            for (innermost, value) in value.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
+                assert!(value["description"].is_string(), "{key}.{inner}.{innermost} has no description");
+                assert!(value["examples"][0] != Value::Null, "{key}.{inner}.{innermost} has no example");
+                let missed = !text.contains(&format!(" {innermost} ="));
+                missing.extend(missed.then(|| format!("{key}.{inner}.{innermost}")));
+            }
         }
     }
     assert_eq!(missing, [""; 0]);

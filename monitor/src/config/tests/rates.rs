@@ -87,19 +87,6 @@ fn rate_limits() {
 }
 
 #[test]
-fn hidden_exec_patterns() {
-    check(&[Case {
-        text: "[[workload]]\nname = \"w\"\nexe = [\"/w\"]\n\
-                [[exec]]\nname = \"a\"\nby = [\"w\"]\ndeny = [\"/a\", \"/b\"]\n\
-                [[exec]]\nname = \"b\"\ndeny = [\"/a\"]\n\
-                [[exec]]\nname = \"c\"\nby = [\"w\"]\ndeny = [\"/a\"]\n",
-        found: &[
-            "11:1 warning: `a` hides `c` for `/a`: it comes first | the first rule that matches decides: remove the entry from one of them",
-        ],
-    }]);
-}
-
-#[test]
 fn a_port_has_a_bound() {
     let rule = |index: usize, protocol: &str| {
         format!(

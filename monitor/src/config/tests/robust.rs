@@ -4,9 +4,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::EVERY_KEY;
 use crate::config::{Loaded, Severity};
-
-const EVERY_KEY: &str = include_str!("every_key.toml");
 
 /// Reads, renders and converts to JSON; checks what holds for every text.
 fn survives(text: &str) {
@@ -45,6 +44,12 @@ fn piece() -> impl Strategy<Value = String> {
         "burst",
         "protect",
         "interfaces",
+        "args",
+        "contains",
+        "sources",
+        "sockets",
+        "parent",
+        "raw_sockets",
         "[",
         "]",
         "[[",
@@ -109,7 +114,7 @@ proptest! {
     #[test]
     fn arbitrary_values(value in "\\PC{0,40}", key in prop::sample::select(vec![
         "[agent]\ncgroup", "[metrics]\nlisten", "[[sink]]\ntype = 'file'\npath", "[[workload]]\nname",
-        "[[rate_limit]]\npackets", "[[rate_limit]]\nbytes", "[[rate_limit]]\nper", "[[database]]\nengine",
+        "[[rate_limit]]\npackets", "[[rate_limit]]\nbytes", "[[workload]]\nunit", "[[workload]]\nuser", "[[rate_limit]]\nper", "[[database]]\nengine",
     ])) {
         let value = toml_string(&value);
         survives(&format!("{key} = {value}\n"));
@@ -118,6 +123,8 @@ proptest! {
     #[test]
     fn arbitrary_entries(value in "[-/@a-z*?\\[\\]{}!,.0-9:]{0,24}", key in prop::sample::select(vec![
         "[agent]\nprotect", "[agent]\ninterfaces", "[[workload]]\nexe", "[[exec]]\ndeny", "[[database]]\nports",
+        "[[workload]]\nunit", "[[workload]]\ncgroup", "[[workload]]\nuser", "[[workload]]\nsha256", "[[workload]]\nparent",
+        "[[database]]\nsources", "[[database]]\nsockets", "[[exec]]\nallow", "[[exec]]\nargs.glob",
     ])) {
         survives(&format!("{key} = [\"{value}\", \"/{value}\"]\n"));
     }
@@ -132,9 +139,10 @@ fn many_errors_take_no_time() {
     let started = std::time::Instant::now();
     let keys: String = (0..20_000).map(|index| format!("key_{index} = 1\n")).collect();
     let names = "[[exec]]\nname = \"a\"\n".repeat(5_000);
-    for text in [keys, names] {
+    let sources = format!("[[database]]\nsources = [{}]\n", "\"10.0.0.1/33\", ".repeat(100_001));
+    for (text, least) in [(keys, 20_000), (names, 9_999), (sources, 20)] {
         let loaded = Loaded::from_text(Path::new("test.toml"), &text);
-        assert!(loaded.diagnostics.len() >= 9_999);
+        assert!(loaded.diagnostics.len() >= least);
         assert!(!crate::config::render_all(&loaded.diagnostics, true).is_empty());
     }
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());

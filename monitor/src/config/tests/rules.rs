@@ -185,58 +185,6 @@ fn patterns() {
 }
 
 #[test]
-fn databases() {
-    check(&[
-        Case {
-            text: "[[database]]\nname = \"a\"\nengine = \"Postgres\"\nports = [1]\nclients = []\n",
-            found: &["3:10 error: `Postgres` is no name of an engine | write `\"postgres\"`"],
-        },
-        Case {
-            text: "[[database]]\nname = \"a\"\nengine = \"my sql\"\nports = [1]\nclients = []\n",
-            found: &[
-                "3:10 error: `my sql` is no name of an engine | write a word of up to 32 lower-case letters, digits, `-` and `_`, such as `\"postgres\"`",
-            ],
-        },
-        Case {
-            text: "[[database]]\nname = \"a\"\nports = [0, 65536, -1, \"6010-6000\", \"5432\", \"a-b\", \"0-5\"]\nclients = []\n",
-            found: &[
-                "3:10 error: the port 0 is not from 1 to 65535 | write a port from 1 to 65535, or a range such as `\"6000-6010\"`",
-                "3:13 error: the port 65536 is not from 1 to 65535 | write a port from 1 to 65535, or a range such as `\"6000-6010\"`",
-                "3:20 error: the port -1 is not from 1 to 65535 | write a port from 1 to 65535, or a range such as `\"6000-6010\"`",
-                "3:24 error: the range `6010-6000` is backwards | write `\"6000-6010\"`",
-                "3:37 error: `5432` is no range of ports | write the number without quotes: `5432`",
-                "3:45 error: `a-b` is no range of ports | write a port from 1 to 65535, or a range such as `\"6000-6010\"`",
-                "3:52 error: `0-5` is no range of ports | write a port from 1 to 65535, or a range such as `\"6000-6010\"`",
-            ],
-        },
-        Case {
-            text: "[[database]]\nname = \"a\"\nports = []\nclients = []\naction = \"kill\"\n",
-            found: &[
-                "3:9 error: `ports` is empty and would match nothing | list at least one port",
-                "5:10 error: `kill` is no value of `action` | it may be `\"deny\"` or `\"alert\"`",
-            ],
-        },
-        Case {
-            text: "[[database]]\nname = \"a\"\nports = [5, \"1-9\"]\nclients = []\n",
-            found: &["3:13 warning: ports 1-9 is listed twice | remove one of them"],
-        },
-        Case {
-            text: "[[database]]\nname = \"a\"\nports = [1]\n",
-            found: &[
-                "1:1 error: missing key `clients` in `[[database]]` | list the workloads that may connect: `clients = [\"api\"]`; `clients = []` lets nobody connect",
-            ],
-        },
-        Case {
-            text: "[[database]]\nname = \"a\"\nports = [5432, \"6000-6010\"]\nclients = []\n\
-                [[database]]\nname = \"b\"\nports = [\"5000-6001\", 6005]\nclients = []\n",
-            found: &[
-                "5:1 warning: `a` hides `b` for ports 5432, 6000-6001, 6005: it comes first | the first rule with a port decides: remove the port from one of them",
-            ],
-        },
-    ]);
-}
-
-#[test]
 fn limits_are_named() {
     let workload = |index: usize| format!("[[workload]]\nname = \"w{index}\"\nexe = [\"/w\"]\n");
     let rule = |index: usize| format!("[[exec]]\nname = \"r{index}\"\ndeny = [\"/r{index}\"]\n");

@@ -2,10 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Write},
-    mem,
-    net::{SocketAddr, TcpStream, UdpSocket},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    io,
+    net::{SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
 };
@@ -13,54 +12,43 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::{Outcomes, say, wait_for_line, words::Words};
+use crate::{
+    Outcomes, error_name,
+    net::{self, Address},
+    say, wait_for_line,
+    ways::{self, Talk, any},
+    words::Words,
+};
 
-/// `connect to=ADDRESS [count=N] [tag=TEXT] [protocol=tcp|udp|sendto] [wait=1]`: connects N times, says its tag
-/// each time, and tells the outcomes. With `wait` it says `ready` and begins at a line on standard input.
+/// `connect to=ADDRESS [count=N] [tag=TEXT] [way=NAME] [wait=1]`: connects N times, says its tag each time, and tells the
+/// outcomes. The ways are those of [`ways`]. With `wait` it says `ready` and begins at a line on standard input.
 pub fn connect(words: &Words) -> Result<()> {
-    let to = words.address("to")?;
+    let talk = Talk { to: words.address("to")?, tag: words.text("tag").unwrap_or("-"), words };
     let count: u64 = words.number("count")?.unwrap_or(1);
-    let tag = words.get("tag").and_then(|tag| tag.to_str()).unwrap_or("-");
-    let protocol = words.get("protocol").and_then(|name| name.to_str()).unwrap_or("tcp");
-    let once: fn(SocketAddr, &str) -> io::Result<()> = match protocol {
-        "tcp" => over_tcp,
-        "udp" => over_udp,
-        "sendto" => with_sendto,
-        other => bail!("no protocol {other:?}"),
-    };
+    let once = ways::find(words.text("way").unwrap_or("tcp"))?;
     if words.get("wait").is_some() {
         say(&json!({ "ready": std::process::id() }));
         wait_for_line()?;
     }
     let mut outcomes = Outcomes::default();
     for _ in 0..count {
-        outcomes.add(&once(to, tag));
+        outcomes.add(&once(&talk));
     }
     say(&outcomes.json());
     Ok(())
 }
 
-fn over_tcp(to: SocketAddr, tag: &str) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(10))?;
-    stream.write_all(tag.as_bytes())
-}
-
-fn over_udp(to: SocketAddr, tag: &str) -> io::Result<()> {
-    let socket = UdpSocket::bind(any(to))?;
-    socket.connect(to)?;
-    socket.send(tag.as_bytes()).map(drop)
-}
-
-fn with_sendto(to: SocketAddr, tag: &str) -> io::Result<()> {
-    UdpSocket::bind(any(to))?.send_to(tag.as_bytes(), to).map(drop)
-}
-
-/// The address to bind for sending to an address of this family.
-fn any(to: SocketAddr) -> SocketAddr {
-    match to {
-        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
-        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+/// `reach to=ADDRESS[,ADDRESS]... [tag=TEXT]`: one connection over TCP to each address; tells the outcomes in order.
+pub fn reach(words: &Words) -> Result<()> {
+    let once = ways::find("tcp")?;
+    let tag = words.text("tag").unwrap_or("-");
+    let mut outcomes = Vec::new();
+    for to in words.addresses("to")? {
+        let outcome = once(&Talk { to, tag, words });
+        outcomes.push(outcome.map_or_else(|error| error_name(&error), |()| "ok".to_owned()));
     }
+    say(&json!(outcomes));
+    Ok(())
 }
 
 /// `attempt to=ADDRESS [from=ADDRESS] count=N rate=R [patience=SECONDS]`: N connection attempts, R a second, each with one
@@ -93,87 +81,24 @@ pub fn attempt(words: &Words) -> Result<()> {
 /// Closes the attempts older than `patience` and notes what became of them.
 fn settle(waiting: &mut VecDeque<(Instant, OwnedFd)>, patience: Duration, outcomes: &mut Outcomes) {
     while let Some((_, socket)) = waiting.pop_front_if(|(since, _)| since.elapsed() >= patience) {
-        let mut state = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-        // SAFETY: one valid pollfd, no waiting.
-        match unsafe { libc::poll(&raw mut state, 1, 0) } {
-            0 => outcomes.count("timeout"),
-            _ => outcomes.add(&pending_error(&socket)),
+        match net::poll(&socket, libc::POLLOUT, 0) {
+            Ok(false) => outcomes.count("timeout"),
+            _ => outcomes.add(&net::pending_error(&socket)),
         }
-    }
-}
-
-fn pending_error(socket: &OwnedFd) -> io::Result<()> {
-    let mut error: libc::c_int = 0;
-    let mut length = size_of_val(&error) as libc::socklen_t;
-    // SAFETY: the option writes one int; its size is given.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut error).cast(),
-            &raw mut length,
-        )
-    };
-    match (result, error) {
-        (0, 0) => Ok(()),
-        (0, error) => Err(io::Error::from_raw_os_error(error)),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// Sends the first packet of a connection and doesn't wait for the answer.
 fn begin_connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    // SAFETY: no pointers; the result is checked before it is owned.
-    let socket = unsafe {
-        match libc::socket(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) {
-            -1 => return Err(io::Error::last_os_error()),
-            socket => OwnedFd::from_raw_fd(socket),
-        }
-    };
+    let to = Address::ip(to);
+    let socket = net::socket(to.family(), libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
     if let Some(from) = from {
-        let (address, length) = raw_address(from);
-        // SAFETY: `address` is a socket address of `length` bytes.
-        if unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
+        net::bind(&socket, &Address::ip(from))?;
     }
-    let (address, length) = raw_address(to);
-    // SAFETY: `address` is a socket address of `length` bytes.
-    if unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) } == -1 {
-        let error = io::Error::last_os_error();
-        if error.raw_os_error() != Some(libc::EINPROGRESS) {
-            return Err(error);
-        }
+    match net::connect(&socket, &to) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
     }
-    Ok(socket)
-}
-
-fn raw_address(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    // SAFETY: all zeroes is a valid value of this struct of integers.
-    let mut raw: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let length = match address {
-        SocketAddr::V4(address) => {
-            let raw = (&raw mut raw).cast::<libc::sockaddr_in>();
-            // SAFETY: `sockaddr_storage` is large enough and aligned for every kind of address.
-            let raw = unsafe { &mut *raw };
-            raw.sin_family = libc::AF_INET as libc::sa_family_t;
-            raw.sin_port = address.port().to_be();
-            raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
-            size_of::<libc::sockaddr_in>()
-        }
-        SocketAddr::V6(address) => {
-            let raw = (&raw mut raw).cast::<libc::sockaddr_in6>();
-            // SAFETY: as above.
-            let raw = unsafe { &mut *raw };
-            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            raw.sin6_port = address.port().to_be();
-            raw.sin6_addr.s6_addr = address.ip().octets();
-            size_of::<libc::sockaddr_in6>()
-        }
-    };
-    (raw, length as libc::socklen_t)
 }
 
 /// `flood to=ADDRESS [count=N] [seconds=S] [rate=R] [size=BYTES]`: datagrams as fast as possible, or R a

@@ -4,41 +4,62 @@
 //! output; a mistake in its arguments goes to standard error with exit code 2. It knows nothing of the agent,
 //! so what it reports is an oracle.
 
+mod bind;
 mod client;
+mod hand;
 mod launch;
+mod mount;
+mod net;
+mod obey;
 mod serve;
+mod unix;
+mod ways;
 mod words;
 
 use std::{collections::BTreeMap, io, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::words::Words;
+use crate::{launch::turn::Refused, words::Words};
 
 fn main() -> ExitCode {
-    let result = Words::from_process().and_then(|words| match words.command() {
-        "serve" => serve::serve(&words),
-        "tally" => serve::tally(&words),
-        "connect" => client::connect(&words),
-        "attempt" => client::attempt(&words),
-        "flood" => client::flood(&words),
-        "spawn" => launch::spawn(&words),
-        "exec" => launch::exec(&words),
-        "memfd" => launch::memfd(&words),
-        "deleted" => launch::deleted(&words),
-        "unplaced" => launch::unplaced(&words),
-        "fork" => launch::fork(&words),
-        "hold" => hold(),
-        "exit" => std::process::exit(words.number("code")?.unwrap_or(0)),
-        other => bail!("no command {other:?}"),
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let Err(error) = Words::from_process().and_then(|words| run(&words)) else { return ExitCode::SUCCESS };
+    match error.downcast_ref::<Refused>() {
+        Some(Refused(error)) => {
+            say(&json!({ "refused": error_name(error) }));
+            ExitCode::from(3)
+        }
+        None => {
             eprintln!("probe: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Carries out one command.
+fn run(words: &Words) -> Result<()> {
+    match words.command() {
+        "serve" => serve::serve(words),
+        "tally" => serve::tally(words),
+        "unix-serve" => unix::serve(words),
+        "connect" => client::connect(words),
+        "reach" => client::reach(words),
+        "attempt" => client::attempt(words),
+        "flood" => client::flood(words),
+        "unix" => unix::unix(words),
+        "bind" => bind::bind(words),
+        "raw" => bind::raw(words),
+        "give" => hand::give(words),
+        "inherit" => hand::inherit(words),
+        "speak" => hand::speak(words),
+        "stay" => hand::stay(words),
+        "spawn" => launch::spawn(words),
+        "fork" => launch::fork(words),
+        "obey" => obey::obey(),
+        "hold" => hold(),
+        "exit" => std::process::exit(words.number("code")?.unwrap_or(0)),
+        other => launch::turn::find(other).with_context(|| format!("no command {other:?}"))?(words),
     }
 }
 
@@ -102,6 +123,7 @@ fn error_name(error: &io::Error) -> String {
         libc::ETIMEDOUT => "ETIMEDOUT".into(),
         libc::ENETUNREACH => "ENETUNREACH".into(),
         libc::EHOSTUNREACH => "EHOSTUNREACH".into(),
+        libc::EADDRINUSE => "EADDRINUSE".into(),
         libc::EADDRNOTAVAIL => "EADDRNOTAVAIL".into(),
         other => format!("errno {other}"),
     }

@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::c_int,
     fs::{self, File},
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::AsRawFd,
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -17,32 +18,39 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::{say, until_stdin_closes, words::Words};
+use crate::{
+    net::{self, Address},
+    say, until_stdin_closes,
+    words::Words,
+};
 
 /// Where each accepted connection and datagram becomes a line.
 type Log = Arc<Mutex<File>>;
 
-/// `serve [tcp=ADDRESSES] [udp=ADDRESSES] log=FILE`: one line for each accepted connection or datagram, with
-/// what the client said; until standard input closes. Says the bound addresses when it can be reached.
+/// `serve [tcp=ADDRESSES] [udp=ADDRESSES] log=FILE [shared=1] [patience=SECONDS]`: one line for each accepted connection or
+/// datagram, with what the client said; until standard input closes. Says the bound addresses when it can be reached.
+/// `shared` lets others bind the same ports; a client may be silent for two seconds, or for `patience`.
 pub fn serve(words: &Words) -> Result<()> {
     let path = words.path("log")?;
     let log: Log =
         Arc::new(Mutex::new(File::create(&path).with_context(|| format!("creating {}", path.display()))?));
     let mut bound = json!({ "tcp": [], "udp": [] });
+    let shared = words.get("shared").is_some();
+    let patience = words.seconds("patience")?.unwrap_or(Duration::from_secs(2));
     for address in words.addresses("tcp")? {
-        let listener = TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
+        let listener = listen(address, shared).with_context(|| format!("listening on {address}"))?;
         push(&mut bound["tcp"], listener.local_addr()?);
         let log = Arc::clone(&log);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A client that stays silent must not hold up the next one.
                 let log = Arc::clone(&log);
-                thread::spawn(move || note_connection(&log, stream));
+                thread::spawn(move || note_connection(&log, stream, patience));
             }
         });
     }
     for address in words.addresses("udp")? {
-        let socket = UdpSocket::bind(address).with_context(|| format!("binding {address}"))?;
+        let socket = datagrams(address, shared).with_context(|| format!("binding {address}"))?;
         enlarge(&socket);
         push(&mut bound["udp"], socket.local_addr()?);
         let log = Arc::clone(&log);
@@ -57,6 +65,28 @@ pub fn serve(words: &Words) -> Result<()> {
     until_stdin_closes()
 }
 
+fn listen(at: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    if !shared {
+        return TcpListener::bind(at);
+    }
+    let socket = bound(at, libc::SOCK_STREAM)?;
+    net::listen(&socket)?;
+    Ok(socket.into())
+}
+
+fn datagrams(at: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    if shared { bound(at, libc::SOCK_DGRAM).map(Into::into) } else { UdpSocket::bind(at) }
+}
+
+/// A socket beside which others may bind the same port.
+fn bound(at: SocketAddr, kind: c_int) -> io::Result<OwnedFd> {
+    let at = Address::ip(at);
+    let socket = net::socket(at.family(), kind, 0)?;
+    net::set(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    net::bind(&socket, &at)?;
+    Ok(socket)
+}
+
 fn push(list: &mut Value, address: SocketAddr) {
     if let Value::Array(list) = list {
         list.push(json!(address.to_string()));
@@ -64,9 +94,9 @@ fn push(list: &mut Value, address: SocketAddr) {
 }
 
 /// Reads what the client says, up to the end of its stream: a client that was let through says its tag.
-fn note_connection(log: &Log, mut stream: TcpStream) {
+fn note_connection(log: &Log, mut stream: TcpStream, patience: Duration) {
     let Ok(peer) = stream.peer_addr() else { return };
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let _ = stream.set_read_timeout(Some(patience));
     let mut said = Vec::new();
     let _ = (&mut stream).take(256).read_to_end(&mut said);
     note(log, "tcp", peer, &said);
@@ -139,19 +169,9 @@ fn count(socket: &UdpSocket, window: Duration, stop: &AtomicBool) -> BTreeMap<Ip
     }
 }
 
-/// Makes room for a burst, so that what the socket drops is not mistaken for what the agent drops.
+/// Makes room for a burst, so that what the socket drops is not mistaken for what the agent drops. Root alone may.
 fn enlarge(socket: &UdpSocket) {
-    let size: libc::c_int = 64 << 20;
-    // SAFETY: the option takes an int, and its size is given.
-    unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const size).cast(),
-            size_of_val(&size) as libc::socklen_t,
-        );
-    }
+    let _ = net::set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20);
 }
 
 /// Datagrams that this network namespace dropped because a socket was full (v4 and v6).

@@ -21,7 +21,15 @@ pub struct Words {
 
 impl Words {
     pub fn from_process() -> Result<Self> {
-        let mut words = std::env::args_os().skip(1);
+        Self::new(std::env::args_os().skip(1))
+    }
+
+    /// The words of a line, with spaces between them.
+    pub fn from_line(line: &str) -> Result<Self> {
+        Self::new(line.split_whitespace().map(OsString::from))
+    }
+
+    fn new(mut words: impl Iterator<Item = OsString>) -> Result<Self> {
         let command = words.next().context("no command given")?;
         let command = command.into_string().map_err(|command| anyhow!("no command {command:?}"))?;
         let mut options = Vec::new();
@@ -47,6 +55,11 @@ impl Words {
     pub fn get(&self, key: &str) -> Option<&OsStr> {
         let option = self.options.iter().find(|(name, _)| name == key.as_bytes());
         option.map(|(_, value)| value.as_os_str())
+    }
+
+    /// The value of a key, if it is there and is text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(OsStr::to_str)
     }
 
     pub fn path(&self, key: &str) -> Result<PathBuf> {

@@ -118,7 +118,9 @@ fn check_unit(text: &str) -> Result<String, Wrong> {
     } else if !UNIT_TYPES.iter().any(|suffix| text.len() > suffix.len() && text.ends_with(suffix)) {
         let message = format!("the unit {} has no type that has processes", quoted(text));
         let base = text.split_once('.').map_or(text, |(base, _)| base);
-        return Err((message, format!("write {}", quoted(&format!("{base}.service")))));
+        let instead =
+            if base.is_empty() { example() } else { format!("write {}", quoted(&format!("{base}.service"))) };
+        return Err((message, instead));
     }
     Ok(text.to_owned())
 }

@@ -1,0 +1,100 @@
+//! What workloads and rules mean.
+
+use std::net::IpAddr;
+
+use super::{EVERY_KEY, load};
+use crate::config::{Account, Action, Class, ListKind, Mode, Pattern, Spanned};
+
+fn values<T: Clone>(list: &[Spanned<T>]) -> Vec<T> {
+    list.iter().map(|entry| entry.value.clone()).collect()
+}
+
+fn glob(text: &str) -> Pattern {
+    Pattern::Glob(text.into())
+}
+
+fn path(text: &str) -> Pattern {
+    Pattern::Path(text.into())
+}
+
+fn named(name: &str) -> Account {
+    Account::Name(name.into())
+}
+
+fn network(address: &str, length: u8) -> (IpAddr, u8) {
+    (address.parse().unwrap(), length)
+}
+
+#[test]
+fn workloads() {
+    let config = load(EVERY_KEY);
+    let exe = values(&config.workloads[0].exe);
+    assert_eq!(exe, [path("/usr/bin/api-server"), glob("/opt/api/**"), glob("/srv/**/bin/api-[0-9]{a,b}")]);
+    let worker = &config.workloads[2];
+    assert_eq!((worker.name.as_str(), worker.sha256.len(), worker.descendants), ("worker", 1, true));
+    assert_eq!((worker.sha256[0][0], worker.sha256[0][31]), (0xe3, 0x55));
+    assert_eq!(values(&worker.users), [named("app"), Account::Id(1000), Account::Id(1001)]);
+    assert_eq!(values(&worker.groups), [named("app"), Account::Id(0)]);
+    assert_eq!(values(&worker.units), ["worker.service", "worker@*.{service,scope}", "dev-\\x2dx.swap"]);
+    assert_eq!(values(&worker.cgroups), ["/system.slice/worker.service", "/kubepods.slice/**"]);
+    assert_eq!((&*worker.parents, &*worker.ancestors), (&[0, 1][..], &[3][..]));
+    let shepherd = &config.workloads[3];
+    assert!(shepherd.exe.is_empty() && shepherd.sha256.is_empty() && !shepherd.descendants);
+}
+
+#[test]
+fn databases() {
+    let config = load(EVERY_KEY);
+    let database = &config.databases[0];
+    assert_eq!(database.engine.as_deref(), Some("postgres"));
+    assert_eq!(database.ports, [5432..=5432, 6000..=6010]);
+    assert_eq!(database.addresses, [network("10.0.0.5", 32), network("10.1.0.0", 16), network("fd00::", 8)]);
+    let sockets = [path("/run/postgresql/.s.PGSQL.5432"), glob("/run/*/db.sock")];
+    assert_eq!(values(&database.sockets), sockets);
+    assert_eq!(database.clients.as_deref(), Some(&[0, 1][..]));
+    assert_eq!(database.servers.as_deref(), Some(&[2][..]));
+    assert_eq!(database.sources.as_deref(), Some(&[network("10.0.2.0", 24), network("::1", 128)][..]));
+    assert_eq!((database.action, database.mode, database.degrade), (Action::Alert, Mode::Observe, true));
+    assert!(database.close_existing);
+    assert_eq!(database.place.to_string(), "test.toml:47:1");
+    let least = load("[[database]]\nname = 'a'\nsockets = ['/s']\nclients = []\n");
+    let least = &least.databases[0];
+    assert!(least.ports.is_empty() && least.addresses.is_empty() && !least.close_existing);
+    assert_eq!((&least.clients, &least.servers, &least.sources), (&Some(vec![]), &None, &None));
+    let none = load("[[database]]\nname = 'a'\nports = [1]\nsources = []\n");
+    assert_eq!(none.databases[0].sources, Some(vec![]));
+}
+
+#[test]
+fn exec_rules() {
+    let config = load(EVERY_KEY);
+    let exec = &config.execs[0];
+    assert_eq!((exec.by.as_deref(), exec.action), (Some(&[0][..]), Action::Kill));
+    let files = values(&exec.files);
+    assert_eq!(files[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
+    assert_eq!(files[3..], [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)]);
+    assert_eq!(exec.files[1].place.to_string(), "test.toml:64:21");
+    let dumps = &config.execs[1];
+    assert_eq!(
+        (dumps.list, values(&dumps.users)),
+        (ListKind::Deny, vec![named("www-data"), Account::Id(33)])
+    );
+    assert_eq!(dumps.files[2].value, Pattern::Class(Class::Loader));
+    let args = dumps.args.as_ref().unwrap();
+    assert_eq!(
+        (values(&args.contains), values(&args.globs)),
+        (vec!["--dump".into()], vec!["--file=*".into()])
+    );
+    let list = &config.execs[2];
+    assert_eq!((list.list, values(&list.files)), (ListKind::Allow, vec![path("/usr/bin/pg_dump")]));
+    assert_eq!((list.mode, &list.args), (Mode::Enforce, &None));
+}
+
+#[test]
+fn raw_sockets() {
+    let raw = load(EVERY_KEY).raw_sockets.unwrap();
+    assert_eq!((raw.allow, raw.action, raw.mode), (vec![2], Action::Deny, Mode::Observe));
+    let least = load("mode = 'enforce'\n[raw_sockets]\nallow = []\n").raw_sockets.unwrap();
+    assert_eq!((least.allow, least.action, least.mode), (vec![], Action::Alert, Mode::Enforce));
+    assert_eq!(load("").raw_sockets, None);
+}
