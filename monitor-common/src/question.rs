@@ -119,18 +119,16 @@ impl Question {
         args: [0; limits::ARGS],
     };
 
-    /// Has `process` be a child of members of `parents`, below members of `ancestors`, that has executed nothing yet. `maker`
-    /// is room for one of those: the kernel side has too little on its stack.
+    /// Has `process` be a child of members of `parents`, below members of `ancestors`, that has executed nothing yet.
     #[inline(always)]
-    pub fn beget(&self, maker: &mut Process, process: &mut Process, masks: &Masks, kin: &impl Kinship) {
+    pub fn beget(&self, process: &mut Process, masks: &Masks, kin: &impl Kinship) {
         *process = Process::stranger(masks);
-        *maker = Process::NONE;
         // Who stays a member for good has children that do.
         process.kept = self.parents.or(&self.ancestors).and(&masks.descendants);
-        maker.workloads = self.ancestors;
-        maker.begets(process, masks, kin);
-        maker.workloads = self.parents;
-        maker.begets(process, masks, kin);
+        process.workloads = self.ancestors;
+        process.is_begotten(masks, kin);
+        process.workloads = self.parents;
+        process.is_begotten(masks, kin);
     }
 
     /// Whether the policy speaks of the process, being limited to a cgroup of this id and depth.

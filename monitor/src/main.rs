@@ -31,7 +31,7 @@ enum Command {
     ///
     /// Asks the same evaluator as the kernel programs do. Needs no privileges, and no file, user or cgroup of the request has
     /// to exist on this host. The exit code is 0 whatever the verdict.
-    Explain(commands::explain::Args),
+    Explain(Box<commands::explain::Args>),
     /// Compare a policy with what its author expects of it.
     ///
     /// Needs no privileges. The exit code is 1 if an expectation fails.

@@ -22,7 +22,7 @@ expect = "allow"
 rule = "orders"
 
 [[case]]
-name = "nobody else does # not even \ these"
+name = 'nobody else does # not even \ these'
 connect = { to = "10.0.0.5:5432" }
 expect = "allow"
 

@@ -6,7 +6,7 @@ use std::{fmt::Display, net::IpAddr, ops::RangeInclusive};
 use monitor_common::{addr::Addr, event::exec::flags, question::kind};
 use serde::Serialize;
 
-use super::{Asked, Asker, Weighed};
+use super::{Asked, Asker, weigh::Weighed};
 use crate::{
     config::{Account, Database, Exec, ListKind, Pattern, Spanned, Workload},
     event::Text,

@@ -3,7 +3,7 @@
 use monitor_common::policy::{Action, Decision, Mode, NO_RULE, RuleKind, verdict};
 use serde::Serialize;
 
-use super::{Asked, Asker, Reply, Request, Weighed, reasons::Reason};
+use super::{Asked, Asker, Reply, Request, reasons::Reason, weigh::Weighed};
 
 /// An answer with its reasons.
 #[derive(Clone, Debug, Serialize)]
