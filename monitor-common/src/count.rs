@@ -59,7 +59,8 @@ counts! {
     OwnDoing = 4 => Suppressed "self";
     /// A datagram without a connection that no rule speaks of; counted, but not worth a record each.
     Datagram = 5 => Suppressed "datagram";
-    /// The same over-limit source was reported less than a second ago.
+    /// The same over-limit or refused source was reported less than a second ago; or the same attempt to connect was
+    /// asked about twice.
     Repeated = 6 => Suppressed "repeated";
     /// A refusal by a canary of the agent.
     Canary = 7 => Suppressed "canary";
@@ -177,6 +178,8 @@ wire! {
         pub open: u32,
         /// The last process that was reported for using it without being a client.
         pub told: u32,
+        /// Inode number of the file that ran in `pid` when it opened the connection or listened.
+        pub ino: u64,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
         SOURCE_RULES, TRAFFIC,
     },
     policy::{self, by_port, port_index},
-    subject::{actor, in_scope, is_agent, known, masks, pid},
+    subject::{Known, actor, in_scope, is_agent, known, masks, pid},
 };
 
 /// The table of what database rules say in one direction.
@@ -75,11 +75,17 @@ pub fn decide(direction: Direction, end: &Endpoint, workloads: &WorkloadSet) -> 
 #[inline(always)]
 pub fn judge(direction: Direction, end: &Endpoint, workloads: &WorkloadSet) -> Decision {
     let decision = decide(direction, end, workloads);
-    if decision.rule != NO_RULE {
-        emit::decided(RuleKind::Database, &decision);
-        emit::database(direction, &decision, workloads.first());
-    }
+    tally(direction, &decision, workloads);
     decision
+}
+
+/// Counts a decision on what a process asked for.
+#[inline(always)]
+pub fn tally(direction: Direction, decision: &Decision, workloads: &WorkloadSet) {
+    if decision.rule != NO_RULE {
+        emit::decided(RuleKind::Database, decision);
+        emit::database(direction, decision, workloads.first());
+    }
 }
 
 /// A packet has arrived for a socket, on whatever interface, with every header of lower layers behind it.
@@ -166,18 +172,28 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
     emit(Kind::Source, &Source { header: header(Kind::Source, decision, 0), source });
 }
 
-/// Notes who asked for a connection that a rule speaks of, to attribute it to them when it is established.
+/// Notes who asked for a connection that a rule speaks of, to attribute it to them when it is established. False if this
+/// is the same attempt as before: with a fast open that is put off, the kernel asks at the connect and at the first data.
 #[inline(always)]
-pub fn asked(cookie: u64, decision: &Decision, workload: u32, pid: u32) {
-    let slot = database_slot(Direction::Client, decision.rule, workload);
-    let _ = CONNECTIONS.insert(cookie, &Connection { since_ns: 0, slot, pid, open: 0, told: 0 }, 0);
+pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) -> bool {
+    // SAFETY: entries change as a whole.
+    if let Some(before) = unsafe { CONNECTIONS.get(cookie) }
+        && before.open == 0
+        && before.pid == pid
+    {
+        return false;
+    }
+    let slot = database_slot(Direction::Client, decision.rule, process.workloads.first());
+    let connection = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
+    let _ = CONNECTIONS.insert(cookie, &connection, 0);
+    true
 }
 
 /// Notes who listens for a database.
 #[inline(always)]
-pub fn listens(decision: &Decision, local: &Endpoint, workload: u32, pid: u32) {
-    let slot = database_slot(Direction::Server, decision.rule, workload);
-    let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0 };
+pub fn listens(decision: &Decision, local: &Endpoint, process: &Known, pid: u32) {
+    let slot = database_slot(Direction::Server, decision.rule, process.workloads.first());
+    let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
     let _ = LISTENERS.insert(port_index(local.protocol, local.port), &listener, 0);
 }
 
@@ -231,13 +247,17 @@ pub fn used(sock: Object) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(cookie) else { return };
     let pid = pid();
     // SAFETY: a live map value.
-    let (opener_pid, told, slot) = unsafe { ((*connection).pid, (*connection).told, (*connection).slot) };
-    if pid == opener_pid || pid == told || is_agent(pid) || !in_scope() {
+    let Connection { slot, pid: opener_pid, told, ino, .. } = unsafe { *connection };
+    if pid == told || is_agent(pid) || !in_scope() {
+        return;
+    }
+    let process = known(pid);
+    // Who opened it may have become another program since.
+    if pid == opener_pid && process.exe.ino == ino {
         return;
     }
     // SAFETY: as above.
     unsafe { (*connection).told = pid };
-    let process = known(pid);
     let remote = remote(sock, port, protocol as u8);
     let mut decision = decide(Direction::Client, &remote, &process.workloads);
     if !decision.is_finding() {

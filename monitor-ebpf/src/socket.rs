@@ -90,13 +90,17 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
     }
     count(Kind::Connect, Count::Seen);
     let process = known(pid);
-    let decision = database::judge(Direction::Client, &remote, &process.workloads);
+    let decision = database::decide(Direction::Client, &remote, &process.workloads);
     let refused = decision.enforces(verdict::DENY);
     if decision.rule != NO_RULE && remote.protocol == TCP && !refused {
         // SAFETY: the context is valid.
         let cookie = unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) };
-        database::asked(cookie, &decision, process.workloads.first(), pid);
+        if !database::asked(cookie, &decision, &process, pid) {
+            count(Kind::Connect, Count::Repeated);
+            return PASS;
+        }
     }
+    database::tally(Direction::Client, &decision, &process.workloads);
     if noted & flags::DATAGRAM != 0 && !decision.is_finding() {
         count(Kind::Connect, Count::Datagram);
         return PASS;
@@ -201,7 +205,7 @@ fn listening(sock: Object) {
     // Its bind was counted; who never bound it, or did so before the policy, can be reported only.
     let mut decision = database::decide(Direction::Server, &local, &process.workloads);
     if decision.rule != NO_RULE {
-        database::listens(&decision, &local, process.workloads.first(), pid);
+        database::listens(&decision, &local, &process, pid);
     }
     if decision.is_finding() {
         decision.verdict = verdict::ALERT;

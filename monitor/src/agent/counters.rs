@@ -4,7 +4,7 @@ use std::{
     fmt,
     os::fd::{AsFd as _, AsRawFd as _},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -12,16 +12,21 @@ use std::{
 use anyhow::Result;
 use aya::maps::{MapData, PerCpuArray};
 use monitor_common::{
-    count::{Count, DatabaseCount, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
+    count::{
+        Count, DatabaseCount, OUTCOMES, Outcome, PacketCount, Stat, Traffic, Unparsed, database_slot,
+        decision_slot, slot,
+    },
     event::{KINDS, Kind},
     limits,
-    policy::{Mode, RuleKind, verdict},
+    policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
 use super::held;
 use crate::{
     kernel::{load::Kernel, probes::Probe},
-    metrics::snapshot::{Connections, Decisions, KernelState, Map, Packets, Program, Snapshot},
+    metrics::snapshot::{
+        Connections, DatabaseTraffic, Decisions, KernelState, Lifetimes, Map, Packets, Program, Snapshot,
+    },
     policy::Names,
 };
 
@@ -34,6 +39,9 @@ pub struct KernelCounters {
     decisions: Counts<u64>,
     stats: Counts<u64>,
     databases: Counts<DatabaseCount>,
+    traffic: Counts<Traffic>,
+    /// How many workloads there are, those without a name included.
+    workloads: usize,
     packets: Counts<PacketCount>,
     unparsed: Counts<u64>,
     programs: Vec<(&'static Probe, aya::programs::ProgramFd)>,
@@ -52,8 +60,8 @@ pub struct Gauges {
     pub processes_unknown: AtomicU64,
     /// Processes in the kernel's table.
     pub processes: AtomicU64,
-    /// Files behind policy paths that were found to be others than before, or changed.
-    pub files_changed: AtomicU64,
+    /// Times that a policy path was found to lead to another file than before.
+    pub files_replaced: AtomicU64,
     /// Files whose content isn't the one that the policy gives.
     pub files_unverified: AtomicU64,
     /// Sources tracked, by rate limit.
@@ -68,7 +76,7 @@ impl fmt::Debug for KernelCounters {
 
 impl KernelCounters {
     /// Over the maps of a kernel object whose programs are loaded.
-    pub fn new(kernel: &mut Kernel, names: Names) -> Result<Self> {
+    pub fn new(kernel: &mut Kernel, names: Names, workloads: usize) -> Result<Self> {
         let mut programs = Vec::new();
         for (probe, program) in kernel.programs() {
             programs.push((probe, program.fd()?.try_clone()?));
@@ -79,6 +87,8 @@ impl KernelCounters {
             decisions: kernel.take("DECISIONS")?.try_into()?,
             stats: kernel.take("STATS")?.try_into()?,
             databases: kernel.take("DATABASE_COUNTS")?.try_into()?,
+            traffic: kernel.take("TRAFFIC")?.try_into()?,
+            workloads,
             packets: kernel.take("PACKETS")?.try_into()?,
             unparsed: kernel.take("UNPARSED")?.try_into()?,
             programs,
@@ -90,7 +100,7 @@ impl KernelCounters {
 
     fn decisions(&self) -> Vec<Decisions> {
         let mut found = Vec::new();
-        for rule_kind in [RuleKind::Exec, RuleKind::Database] {
+        for rule_kind in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets] {
             for (rule, (name, _)) in self.names.rules(rule_kind).iter().enumerate() {
                 for (mode, verdict) in modes_and_verdicts() {
                     let index = decision_slot(rule_kind as u8, rule as u16, verdict, mode as u8);
@@ -101,29 +111,77 @@ impl KernelCounters {
                 }
             }
         }
+        for ((rule, verdict, mode), count) in &*guard(&self.held.decisions) {
+            let rule_kind = RuleKind::Database;
+            let (verdict, mode) = (*verdict, Mode::from_code(*mode));
+            if let Some(name) = self.names.rule(rule_kind, *rule) {
+                found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count: *count });
+            }
+        }
         found
+    }
+
+    /// Every slot of the counters of databases that can be in use: rule, direction and workload (none: no workload with
+    /// a name).
+    fn database_slots(&self) -> impl Iterator<Item = (u32, &Arc<str>, Direction, Option<&Arc<str>>)> {
+        let rules = self.names.rules(RuleKind::Database).iter().enumerate();
+        rules.flat_map(move |(rule, (name, _))| {
+            self.names.directions(rule).iter().flat_map(move |direction| {
+                let workloads = (0..self.workloads).chain([limits::WORKLOADS]);
+                // A packet is from nobody on this host.
+                let workloads =
+                    workloads.filter(|index| *direction != Direction::Source || *index == limits::WORKLOADS);
+                workloads.map(move |index| {
+                    let slot = database_slot(*direction, rule as u16, index as u32);
+                    (slot, name, *direction, self.names.workloads().get(index))
+                })
+            })
+        })
     }
 
     fn databases(&self) -> Vec<Connections> {
         let mut found = Vec::new();
-        for (rule, (name, _)) in self.names.rules(RuleKind::Database).iter().enumerate() {
-            for workload in (0..self.names.workloads().len()).chain([limits::WORKLOADS]) {
-                let index = rule * (limits::WORKLOADS + 1) + workload;
-                let Ok(cpus) = self.databases.get(&(index as u32), 0) else { continue };
-                for (mode, verdict) in modes_and_verdicts() {
-                    let column = mode as usize * 6 + usize::from(verdict);
-                    let count: u64 = cpus.iter().map(|cpu| cpu.connections[column]).sum();
-                    if count > 0 {
-                        let workload = self.names.workloads().get(workload).cloned();
-                        found.push(Connections {
-                            database: Arc::clone(name),
-                            workload,
-                            verdict,
-                            mode,
-                            count,
-                        });
-                    }
+        for (slot, name, direction, workload) in self.database_slots() {
+            let Ok(cpus) = self.databases.get(&slot, 0) else { continue };
+            for (mode, verdict) in modes_and_verdicts() {
+                let column = mode as usize * 6 + usize::from(verdict);
+                let count: u64 = cpus.iter().map(|cpu| cpu.connections[column]).sum();
+                if count > 0 {
+                    let (database, workload) = (Arc::clone(name), workload.cloned());
+                    found.push(Connections { database, direction, workload, verdict, mode, count });
                 }
+            }
+        }
+        found
+    }
+
+    fn traffic(&self) -> Vec<DatabaseTraffic> {
+        let mut found = Vec::new();
+        let adopted = guard(&self.held.adopted);
+        for (slot, name, direction, workload) in self.database_slots() {
+            if direction == Direction::Source {
+                continue;
+            }
+            let Ok(cpus) = self.traffic.get(&slot, 0) else { continue };
+            let mut sum = DatabaseTraffic {
+                database: Arc::clone(name),
+                direction,
+                workload: workload.cloned(),
+                opened: adopted.get(&slot).copied().unwrap_or(0),
+                closed: 0,
+                received: 0,
+                sent: 0,
+                lifetimes: Lifetimes::default(),
+            };
+            for cpu in cpus.iter() {
+                sum.opened += cpu.opened;
+                sum.closed += cpu.closed;
+                sum.received += cpu.received;
+                sum.sent += cpu.sent;
+                sum.lifetimes.add(cpu.lifetime_ns as f64 / 1e9, &cpu.lifetimes);
+            }
+            if sum.opened > 0 {
+                found.push(sum);
             }
         }
         found
@@ -178,6 +236,10 @@ fn modes_and_verdicts() -> impl Iterator<Item = (Mode, u8)> {
     Mode::ALL.into_iter().flat_map(|mode| (0..verdict::COUNT as u8).map(move |verdict| (mode, verdict)))
 }
 
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn sum(counts: &Counts<u64>, index: u32) -> u64 {
     counts.get(&index, 0).map_or(0, |cpus| cpus.iter().sum())
 }
@@ -191,14 +253,9 @@ impl KernelState for KernelCounters {
         let (programs, mut lost) = self.programs();
         let unreadable = |kind: &Kind| (*kind, "unreadable", self.unreadable[*kind as usize].load(Relaxed));
         lost.extend(Kind::ALL.iter().map(unreadable));
-        let stats = [
-            Stat::ProcessTableFull,
-            Stat::UnknownProcess,
-            Stat::ExecHookRuns,
-            Stat::LsmHookRuns,
-            Stat::StaleFile,
-        ];
-        let sources = self.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = (Kind::Held, Count::Seen, self.held.seen.load(Relaxed));
+        lost.push((Kind::Held, "queue_full", self.held.lost.load(Relaxed)));
+        let sources = guard(&self.gauges.sources).clone();
         let rate_limits = self.names.rules(RuleKind::RateLimit).iter();
         let processes = Map {
             name: "PROCESSES".into(),
@@ -210,17 +267,20 @@ impl KernelState for KernelCounters {
         let capacity = if unlimited { 1 } else { limits::SOURCES.into() };
         let buckets = Map { name: "BUCKETS".into(), entries: sources.iter().sum(), capacity };
         Snapshot {
-            events: Kind::ALL.iter().flat_map(event).collect(),
+            events: Kind::ALL.iter().flat_map(event).chain([held]).collect(),
             lost,
             decisions: self.decisions(),
             packets: self.packets(),
             databases: self.databases(),
+            traffic: self.traffic(),
             unparsed: Unparsed::ALL.map(|reason| (reason, sum(&self.unparsed, reason as u32))).to_vec(),
             sources: rate_limits.zip(&sources).map(|((name, _), count)| (Arc::clone(name), *count)).collect(),
-            stats: stats.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),
+            stats: Stat::ALL.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),
             programs,
             maps: vec![processes, buckets],
             processes_unknown: self.gauges.processes_unknown.load(Relaxed),
+            files_replaced: self.gauges.files_replaced.load(Relaxed),
+            files_unverified: self.gauges.files_unverified.load(Relaxed),
         }
     }
 }

@@ -11,6 +11,7 @@ use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
     count::{Connection as Tracked, database_slot},
     event::{Actor, Header, Kind, held, held::Held},
+    identity::Process,
     limits,
     packet::TCP,
     policy::{Decision, NO_RULE, RuleSet, masks::Direction, ports::port_index, verdict},
@@ -137,10 +138,13 @@ impl Holdings {
         }
         let tracked = self.tracked.get(&connection.cookie, 0).ok();
         if tracked.is_none() && connection.remote.protocol == TCP {
-            self.adopt(connection.cookie, &decision, holder.workloads.first(), pid);
+            self.adopt(connection.cookie, &decision, &holder, pid);
         }
         // What it opened itself was judged then.
-        if !decision.is_finding() || tracked.is_some_and(|tracked| tracked.pid == pid || tracked.told == pid)
+        if !decision.is_finding()
+            || tracked.is_some_and(|tracked| {
+                tracked.told == pid || (tracked.pid == pid && tracked.ino == holder.exe.ino)
+            })
         {
             return;
         }
@@ -165,10 +169,11 @@ impl Holdings {
     }
 
     /// Has the kernel count a connection when it ends that it didn't see open.
-    fn adopt(&mut self, cookie: u64, decision: &Decision, workload: u32, pid: u32) {
+    fn adopt(&mut self, cookie: u64, decision: &Decision, holder: &Process, pid: u32) {
         const NO_EXIST: u64 = 1;
-        let slot = database_slot(Direction::Client, decision.rule, workload);
-        let tracked = Tracked { since_ns: boot_ns(), slot, pid, open: 1, told: 0 };
+        let slot = database_slot(Direction::Client, decision.rule, holder.workloads.first());
+        let ino = holder.exe.ino;
+        let tracked = Tracked { since_ns: boot_ns(), slot, pid, open: 1, told: 0, ino };
         if self.tracked.insert(cookie, tracked, NO_EXIST).is_ok() {
             let mut adopted = self.counts.adopted.lock().unwrap_or_else(PoisonError::into_inner);
             *adopted.entry(slot).or_default() += 1;
@@ -181,7 +186,7 @@ impl Holdings {
         connection: &Connection,
         pid: u32,
         tree: &Tree,
-        holder: &monitor_common::identity::Process,
+        holder: &Process,
         decision: &Decision,
         flags: u16,
         opener: Option<&Tracked>,
@@ -230,13 +235,13 @@ fn note_listeners(policy: &Compiled, processes: &Processes, table: &mut KernelMa
         .iter()
         .filter_map(|(index, rules)| Some((*index, first(&rules.and(&policy.masks.servers))?)));
     let servers: BTreeMap<u32, u16> = servers.collect();
-    let mut note = |index: u32, rule: u16, workload: u32, pid: u32| {
+    let mut note = |index: u32, rule: u16, workload: u32, pid: u32, ino: u64| {
         let slot = database_slot(Direction::Server, rule, workload);
         // A full table leaves the others unattributed.
-        let _ = table.insert(index, Tracked { since_ns: 0, slot, pid, open: 0, told: 0 }, 0);
+        let _ = table.insert(index, Tracked { since_ns: 0, slot, pid, open: 0, told: 0, ino }, 0);
     };
     for (index, rule) in &servers {
-        note(*index, *rule, limits::WORKLOADS as u32, 0);
+        note(*index, *rule, limits::WORKLOADS as u32, 0, 0);
     }
     let sockets = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
     let listening: Vec<(u32, u64)> = sockets
@@ -248,7 +253,7 @@ fn note_listeners(policy: &Compiled, processes: &Processes, table: &mut KernelMa
     for (index, inode) in listening {
         let pids = holders.by_inode.get(&inode).into_iter().flatten();
         for (pid, process) in pids.filter_map(|pid| Some((*pid, processes.get(pid, 0).ok()?))) {
-            note(index, servers[&index], process.workloads.first(), pid);
+            note(index, servers[&index], process.workloads.first(), pid, process.exe.ino);
         }
     }
 }

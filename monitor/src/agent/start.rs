@@ -133,7 +133,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     let packets = PROBES.iter().find(|probe| probe.attach == Attach::Xdp && wanted(probe));
     kernel.apply(&policy)?;
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
-    let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone())?);
+    let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count)?);
     let tree = crate::host::file::Tree::open()?;
     let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
 

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
     event::held::Held,
-    identity::{FileEntry, FileKey},
+    identity::{ExeId, FileEntry, FileKey},
     limit::{Bucket, BucketKey},
     policy::{Membership, WorkloadSet},
 };
@@ -61,6 +61,8 @@ pub struct Watcher {
     policy: Compiled,
     /// By path of the policy, the file that it led to last.
     handles: Vec<Option<Handle>>,
+    /// By path of the policy, the file that it led to last.
+    exes: Vec<Option<ExeId>>,
     contents: Contents,
     /// Tells at once when a path of the policy may lead to another file.
     changes: Option<Changes>,
@@ -83,6 +85,8 @@ struct Named {
     unverified: Vec<(PathBuf, Content)>,
     /// How many of them are not read yet.
     pending: u64,
+    /// How many paths lead to another file than at the last look.
+    replaced: u64,
 }
 
 impl Watcher {
@@ -97,6 +101,7 @@ impl Watcher {
             holdings: None,
             told: Vec::new(),
             handles: vec![None; policy.files().len()],
+            exes: vec![None; policy.files().len()],
             contents: Contents::default(),
             changes: Changes::new()
                 .map_err(|error| tracing::warn!("{error:#}; paths are looked at each second"))
@@ -161,7 +166,8 @@ impl Watcher {
     /// the one it led to last, wherever that was moved; until it is gone, or the path leads to another.
     fn named_files(&mut self) -> Named {
         let mut found = Named::default();
-        for (named, handle) in self.policy.files().iter().zip(&mut self.handles) {
+        let last = self.handles.iter_mut().zip(&mut self.exes);
+        for (named, (handle, last)) in self.policy.files().iter().zip(last) {
             let exe = match self.tree.resolve(&named.path) {
                 Ok(found) => {
                     *handle = found.handle;
@@ -170,6 +176,7 @@ impl Watcher {
                 Err(_) => handle.as_ref().and_then(|handle| self.tree.again(handle)),
             };
             let Some(exe) = exe else { continue };
+            found.replaced += u64::from(last.replace(exe).is_some_and(|last| last.key() != exe.key()));
             let fresh = FileEntry { exe, member: Membership::NONE, unverified: WorkloadSet::EMPTY };
             let entry = found.files.entry(exe.key()).or_insert(fresh);
             let mut member = named.member;
@@ -297,16 +304,15 @@ impl Watcher {
     }
 
     fn look(&mut self, counters: &KernelCounters, counted: &mut Option<Instant>) {
-        let Named { files, unverified, .. } = self.named_files();
+        let Named { files, unverified, replaced, .. } = self.named_files();
         counters.gauges.files_unverified.store(unverified.len() as u64, Relaxed);
         self.tell_unverified(unverified);
-        match self.files.update(files) {
-            Ok(0) => {}
-            Ok(changed) => {
-                counters.gauges.files_changed.fetch_add(changed as u64, Relaxed);
-                tracing::info!(changed, "files behind policy paths changed and were identified again");
-            }
-            Err(error) => tracing::error!("{error:#}"),
+        counters.gauges.files_replaced.fetch_add(replaced, Relaxed);
+        if replaced > 0 {
+            tracing::info!(replaced, "files behind policy paths changed and were identified again");
+        }
+        if let Err(error) = self.files.update(files) {
+            tracing::error!("{error:#}");
         }
         if counted.is_none_or(|at| at.elapsed() >= GAUGES_EVERY) {
             let (_, unknown) = self.scan();

@@ -29,22 +29,19 @@ impl Files {
         Ok(Self { map: kernel.take("FILES")?.try_into()?, known: StdHashMap::new() })
     }
 
-    /// Writes what changed; how many entries that were.
-    pub fn update(&mut self, files: StdHashMap<FileKey, FileEntry>) -> Result<usize> {
-        let mut changed = 0;
+    /// Writes what changed.
+    pub fn update(&mut self, files: StdHashMap<FileKey, FileEntry>) -> Result<()> {
         for (key, entry) in &files {
             if self.known.get(key) != Some(entry) {
                 self.map.insert(key, entry, 0).context("can't write the map of files")?;
-                changed += 1;
             }
         }
         // New ones first: a file that was replaced is never without an entry.
         for key in self.known.keys().filter(|key| !files.contains_key(key)) {
             let _ = self.map.remove(key);
-            changed += 1;
         }
         self.known = files;
-        Ok(changed)
+        Ok(())
     }
 
     /// The files as they were last written.

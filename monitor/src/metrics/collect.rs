@@ -14,6 +14,9 @@ use prometheus_client::{
     registry,
 };
 
+use monitor_common::count::LIFETIMES_MS;
+
+use super::snapshot::Lifetimes;
 use super::{
     Canary, Facts, METRICS, Metric, SinkCounters, Snapshot, Sources, Type, Unit, counters::Counters,
     process::ProcessStats,
@@ -40,6 +43,7 @@ pub(super) struct Samples<'v>(BTreeMap<Vec<&'v str>, Number>);
 pub(super) enum Number {
     Int(u64),
     Float(f64),
+    Histogram(Lifetimes),
 }
 
 impl<'v> Samples<'v> {
@@ -62,12 +66,22 @@ impl From<f64> for Number {
     }
 }
 
+impl From<Lifetimes> for Number {
+    fn from(value: Lifetimes) -> Self {
+        Self::Histogram(value)
+    }
+}
+
 impl Add for Number {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => Self::Int(a.wrapping_add(b)),
+            (Self::Histogram(mut a), Self::Histogram(b)) => {
+                a.add(b.sum, &b.counts);
+                Self::Histogram(a)
+            }
             (a, b) => Self::Float(a.as_f64() + b.as_f64()),
         }
     }
@@ -80,6 +94,7 @@ impl Number {
             #[allow(clippy::cast_precision_loss)]
             Self::Int(value) => value as f64,
             Self::Float(value) => value,
+            Self::Histogram(value) => value.sum,
         }
     }
 }
@@ -131,6 +146,7 @@ fn encode_metric(metric: &Metric, view: &View, encoder: &mut DescriptorEncoder) 
         Type::Counter => MetricType::Counter,
         Type::Gauge => MetricType::Gauge,
         Type::Info => MetricType::Info,
+        Type::Histogram => MetricType::Histogram,
     };
     let mut family = encoder.encode_descriptor(metric.stem(), metric.help, unit.as_ref(), kind)?;
     for (values, number) in samples.0 {
@@ -149,6 +165,12 @@ fn encode_metric(metric: &Metric, view: &View, encoder: &mut DescriptorEncoder) 
 
 fn encode_number(kind: Type, number: Number, mut encoder: MetricEncoder) -> fmt::Result {
     match (kind, number) {
+        (_, Number::Histogram(lifetimes)) => {
+            let bounds = LIFETIMES_MS.iter().map(|ms| *ms as f64 / 1000.0).chain([f64::MAX]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(lifetimes.counts).collect();
+            let count = lifetimes.counts.iter().sum();
+            encoder.encode_histogram::<NoLabelSet>(lifetimes.sum, count, &buckets, None)
+        }
         (Type::Counter, Number::Int(value)) => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
         (Type::Counter, Number::Float(value)) => encoder.encode_counter::<NoLabelSet, _, f64>(&value, None),
         (_, Number::Int(value)) => encoder.encode_gauge(&value),

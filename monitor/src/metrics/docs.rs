@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use monitor_common::{
     count::{Count, Family, Unparsed},
     event::Kind,
-    policy::{Mode, RuleKind, verdict},
+    policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
 use super::{Chapter, Exposition, HttpPath, HttpStatus, Loss, METRICS, read::NO_WORKLOAD};
@@ -55,7 +55,7 @@ fn label_values() -> Vec<(&'static str, &'static str, String)> {
         ("verdict", "all", list(verdicts)),
         ("mode", "rules and policy", list(Mode::ALL.iter().map(|mode| mode.name()))),
         ("reason", "events suppressed", list(reasons(Family::Suppressed))),
-        ("reason", "events lost", format!("{lost}, `recursion`, `unreadable`")),
+        ("reason", "events lost", format!("{lost}, `recursion`, `unreadable`, `queue_full`")),
         ("reason", "packets unparsed", list(Unparsed::ALL.iter().map(|reason| reason.name()))),
         ("reason", "sinks", list(Loss::ALL.iter().map(|reason| reason.name()))),
         (
@@ -63,7 +63,7 @@ fn label_values() -> Vec<(&'static str, &'static str, String)> {
             "database connections",
             format!("the first workload of the process, else `{NO_WORKLOAD}`"),
         ),
-        ("direction", "database connections", "`out`: this host connects".to_owned()),
+        ("direction", "databases", list(Direction::ALL.iter().map(|direction| direction.name()))),
         (
             "sink",
             "sinks",

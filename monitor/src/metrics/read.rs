@@ -8,8 +8,8 @@ use monitor_common::{
 
 use super::{
     HttpPath, HttpStatus, Loss,
-    collect::{Samples, View},
-    snapshot::Packets,
+    collect::{Number, Samples, View},
+    snapshot::{DatabaseTraffic, Packets},
 };
 
 /// Label value for what belongs to no workload.
@@ -112,13 +112,40 @@ pub(super) fn database_connections<'v>(view: &'v View, out: &mut Samples<'v>) {
     for connections in view.kernel.iter().flat_map(|kernel| &kernel.databases) {
         let labels = [
             &*connections.database,
-            "out",
+            connections.direction.name(),
             connections.workload.as_deref().unwrap_or(NO_WORKLOAD),
             verdict::name(connections.verdict),
             connections.mode.name(),
         ];
         out.add(labels, connections.count);
     }
+}
+
+fn traffic<'v, T: Into<Number>>(
+    view: &'v View,
+    out: &mut Samples<'v>,
+    value: impl Fn(&DatabaseTraffic) -> T,
+) {
+    for traffic in view.kernel.iter().flat_map(|kernel| &kernel.traffic) {
+        let workload = traffic.workload.as_deref().unwrap_or(NO_WORKLOAD);
+        out.add([&*traffic.database, traffic.direction.name(), workload], value(traffic));
+    }
+}
+
+pub(super) fn database_open<'v>(view: &'v View, out: &mut Samples<'v>) {
+    traffic(view, out, |traffic| traffic.opened.saturating_sub(traffic.closed));
+}
+
+pub(super) fn database_received<'v>(view: &'v View, out: &mut Samples<'v>) {
+    traffic(view, out, |traffic| traffic.received);
+}
+
+pub(super) fn database_sent<'v>(view: &'v View, out: &mut Samples<'v>) {
+    traffic(view, out, |traffic| traffic.sent);
+}
+
+pub(super) fn database_duration<'v>(view: &'v View, out: &mut Samples<'v>) {
+    traffic(view, out, |traffic| traffic.lifetimes);
 }
 
 pub(super) fn capability<'v>(view: &'v View, out: &mut Samples<'v>) {
@@ -181,6 +208,26 @@ pub(super) fn unknown_decisions<'v>(view: &'v View, out: &mut Samples<'v>) {
 
 pub(super) fn stale_files<'v>(view: &'v View, out: &mut Samples<'v>) {
     stat(Stat::StaleFile, view, out);
+}
+
+pub(super) fn unverified_execs<'v>(view: &'v View, out: &mut Samples<'v>) {
+    stat(Stat::UnverifiedFile, view, out);
+}
+
+pub(super) fn cgroup_table_full<'v>(view: &'v View, out: &mut Samples<'v>) {
+    stat(Stat::CgroupTableFull, view, out);
+}
+
+pub(super) fn files_replaced<'v>(view: &'v View, out: &mut Samples<'v>) {
+    if let Some(kernel) = &view.kernel {
+        out.add([], kernel.files_replaced);
+    }
+}
+
+pub(super) fn files_unverified<'v>(view: &'v View, out: &mut Samples<'v>) {
+    if let Some(kernel) = &view.kernel {
+        out.add([], kernel.files_unverified);
+    }
 }
 
 pub(super) fn exec_hook_runs<'v>(view: &'v View, out: &mut Samples<'v>) {

@@ -5,9 +5,9 @@
 use std::{fmt, sync::Arc};
 
 use monitor_common::{
-    count::{Count, Outcome, Stat, Unparsed},
+    count::{Count, LIFETIMES, Outcome, Stat, Unparsed},
     event::Kind,
-    policy::{Mode, RuleKind},
+    policy::{Mode, RuleKind, masks::Direction},
 };
 
 /// Reads the kernel's counters.
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub packets: Vec<Packets>,
     /// Decisions of database rules by workload.
     pub databases: Vec<Connections>,
+    /// Traffic of databases by workload.
+    pub traffic: Vec<DatabaseTraffic>,
     /// Packets that no rate limit could judge.
     pub unparsed: Vec<(Unparsed, u64)>,
     /// Sources that are tracked now, by rate limit.
@@ -45,6 +47,10 @@ pub struct Snapshot {
     pub maps: Vec<Map>,
     /// Running processes whose executable is not known.
     pub processes_unknown: u64,
+    /// Times that a path of the policy was found to lead to another file than before.
+    pub files_replaced: u64,
+    /// Files whose content is not the one that the policy gives.
+    pub files_unverified: u64,
 }
 
 /// Decisions of one rule with one verdict in one mode.
@@ -82,6 +88,8 @@ pub struct Packets {
 pub struct Connections {
     /// Name of the `[[database]]`.
     pub database: Arc<str>,
+    /// What was asked.
+    pub direction: Direction,
     /// Name of the first `[[workload]]` the process belongs to; `None`: it belongs to none.
     pub workload: Option<Arc<str>>,
     /// A code from [`monitor_common::policy::verdict`].
@@ -90,6 +98,44 @@ pub struct Connections {
     pub mode: Mode,
     /// How many.
     pub count: u64,
+}
+
+/// Connections to or of one database by one workload, and what went through those that ended.
+#[derive(Clone, Debug)]
+pub struct DatabaseTraffic {
+    /// Name of the `[[database]]`.
+    pub database: Arc<str>,
+    /// Whose end it is.
+    pub direction: Direction,
+    /// As in [`Connections`].
+    pub workload: Option<Arc<str>>,
+    /// Connections that were established.
+    pub opened: u64,
+    /// Connections that ended.
+    pub closed: u64,
+    /// Bytes from the other end.
+    pub received: u64,
+    /// Bytes to the other end.
+    pub sent: u64,
+    /// How long they lived.
+    pub lifetimes: Lifetimes,
+}
+
+/// How long connections lived.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lifetimes {
+    /// All together, seconds.
+    pub sum: f64,
+    /// How many, by class ([`monitor_common::count::LIFETIMES_MS`]).
+    pub counts: [u64; LIFETIMES],
+}
+
+impl Lifetimes {
+    /// Adds others.
+    pub fn add(&mut self, sum: f64, counts: &[u64; LIFETIMES]) {
+        self.sum += sum;
+        self.counts.iter_mut().zip(counts).for_each(|(to, from)| *to += from);
+    }
 }
 
 /// One kernel program.

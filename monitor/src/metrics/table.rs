@@ -1,7 +1,7 @@
 //! The table of metrics.
 
 use self::Chapter::{Agent, Databases, Enforcement, Events, Findings, Kernel, Packets, Sinks};
-use self::Type::{Counter, Gauge, Info};
+use self::Type::{Counter, Gauge, Histogram, Info};
 
 use super::{
     collect::{Samples, View},
@@ -35,6 +35,8 @@ pub enum Type {
     Gauge,
     /// Always 1: the labels are the message.
     Info,
+    /// How many were at most so large, by upper bounds.
+    Histogram,
 }
 
 /// What a metric is measured in.
@@ -77,13 +79,14 @@ impl Type {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Info => "info",
+            Self::Histogram => "histogram",
         }
     }
 
     const fn suffix(self) -> &'static str {
         match self {
             Self::Counter => "_total",
-            Self::Gauge => "",
+            Self::Gauge | Self::Histogram => "",
             Self::Info => "_info",
         }
     }
@@ -197,7 +200,45 @@ pub static METRICS: &[Metric] = &[
         &["database", "direction", "workload", "verdict", "mode"],
         read::database_connections,
     )
-    .help("Connections that a database rule decided on."),
+    .help(
+        "Connections, binds and packets that a database rule decided on: by clients of this host, by who wants to be \
+         the server, and from sources (each packet counts).",
+    ),
+    Metric::new(
+        Gauge,
+        Databases,
+        "monitor_database_open_connections",
+        &["database", "direction", "workload"],
+        read::database_open,
+    )
+    .help("TCP connections to a database by clients of this host, or accepted by its server here, that are open."),
+    Metric::new(
+        Counter,
+        Databases,
+        "monitor_database_received_bytes_total",
+        &["database", "direction", "workload"],
+        read::database_received,
+    )
+    .unit(Unit::Bytes)
+    .help("Bytes from the other end of connections that have ended."),
+    Metric::new(
+        Counter,
+        Databases,
+        "monitor_database_sent_bytes_total",
+        &["database", "direction", "workload"],
+        read::database_sent,
+    )
+    .unit(Unit::Bytes)
+    .help("Bytes to the other end of connections that have ended, as far as it acknowledged them."),
+    Metric::new(
+        Histogram,
+        Databases,
+        "monitor_database_connection_duration_seconds",
+        &["database", "direction", "workload"],
+        read::database_duration,
+    )
+    .unit(Unit::Seconds)
+    .help("How long connections lived that have ended."),
     Metric::new(Info, Enforcement, "monitor_policy_info", &["sha256", "generation", "mode"], read::policy)
         .help("The policy in force and the mode of rules that do not name one."),
     Metric::new(
@@ -229,6 +270,14 @@ pub static METRICS: &[Metric] = &[
         .help("Decisions asked for a process that is not known."),
     Metric::new(Counter, Kernel, "monitor_stale_files_total", &[], read::stale_files)
         .help("Execs of a file that was changed after the policy resolved its path."),
+    Metric::new(Counter, Kernel, "monitor_files_replaced_total", &[], read::files_replaced)
+        .help("Times that a path of the policy was found to lead to another file than before: upgrades."),
+    Metric::new(Gauge, Kernel, "monitor_files_unverified", &[], read::files_unverified)
+        .help("Files of the policy whose content is not the one it gives, or not known to be; they are no members."),
+    Metric::new(Counter, Kernel, "monitor_unverified_execs_total", &[], read::unverified_execs)
+        .help("Execs of a file whose content is not the one that the policy gives."),
+    Metric::new(Counter, Kernel, "monitor_cgroup_table_full_total", &[], read::cgroup_table_full)
+        .help("Cgroups that could not be compared with the policy or remembered: too many, or too long a path."),
     Metric::new(Counter, Kernel, "monitor_exec_hook_runs_total", &["hook"], read::exec_hook_runs)
         .help("Runs of the hooks at exec; tracepoint without lsm means that the LSM hook is not called."),
     Metric::new(Counter, Kernel, "monitor_program_runs_total", &["program"], read::program_runs)

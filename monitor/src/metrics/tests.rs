@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use monitor_common::{
     count::{Count, Outcome, Stat, Unparsed},
     event::Kind,
-    policy::{Mode, RuleKind, verdict},
+    policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
-use super::snapshot::{Connections, Decisions, Map, Packets, Program};
+use super::snapshot::{Connections, DatabaseTraffic, Decisions, Lifetimes, Map, Packets, Program};
 use super::*;
 
 #[derive(Debug)]
@@ -35,6 +35,7 @@ fn full() -> Snapshot {
     };
     let connected = |workload: Option<&str>, count| Connections {
         database: "orders".into(),
+        direction: Direction::Client,
         workload: workload.map(Into::into),
         verdict: verdict::DENY,
         mode: Mode::Observe,
@@ -51,6 +52,18 @@ fn full() -> Snapshot {
             packets(Outcome::WouldDrop, Mode::Observe, 4),
         ],
         databases: vec![connected(Some("api"), 1), connected(None, 2)],
+        traffic: vec![DatabaseTraffic {
+            database: "orders".into(),
+            direction: Direction::Server,
+            workload: Some("postgres".into()),
+            opened: 5,
+            closed: 3,
+            received: 700,
+            sent: 900,
+            lifetimes: Lifetimes { sum: 2.5, counts: [1, 0, 0, 0, 1, 0, 0, 0, 1] },
+        }],
+        files_replaced: 12,
+        files_unverified: 13,
         unparsed: vec![(Unparsed::Fragment, 6)],
         sources: vec![("https".into(), 8)],
         stats: vec![

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use monitor_common::policy::{Mode, RuleKind, WorkloadSet};
+use monitor_common::policy::{Mode, RuleKind, WorkloadSet, masks::Direction};
 
 use crate::config::Config;
 
@@ -11,6 +11,8 @@ use crate::config::Config;
 pub struct Names {
     rules: [Vec<(Arc<str>, Mode)>; RuleKind::ALL.len()],
     workloads: Vec<Arc<str>>,
+    /// By database rule, the directions that it speaks of.
+    directions: Vec<Vec<Direction>>,
 }
 
 impl Names {
@@ -26,6 +28,7 @@ impl Names {
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
             ],
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
+            directions: config.databases.iter().map(directions).collect(),
         }
     }
 
@@ -41,6 +44,12 @@ impl Names {
         self.rules(kind).get(usize::from(index)).map(|(name, _)| name)
     }
 
+    /// The directions that a database rule speaks of.
+    #[must_use]
+    pub fn directions(&self, rule: usize) -> &[Direction] {
+        self.directions.get(rule).map_or(&[], |directions| directions)
+    }
+
     /// The workloads.
     #[must_use]
     pub fn workloads(&self) -> &[Arc<str>] {
@@ -52,4 +61,13 @@ impl Names {
         let member = |index: usize| set.bits[index / 64] >> (index % 64) & 1 == 1;
         self.workloads.iter().enumerate().filter(move |(index, _)| member(*index)).map(|(_, name)| &**name)
     }
+}
+
+fn directions(rule: &crate::config::Database) -> Vec<Direction> {
+    let speaks = |direction: &Direction| match direction {
+        Direction::Client => rule.clients.is_some(),
+        Direction::Server => rule.servers.is_some(),
+        Direction::Source => rule.sources.is_some(),
+    };
+    Direction::ALL.into_iter().filter(speaks).collect()
 }

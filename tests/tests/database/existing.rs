@@ -94,7 +94,7 @@ fn a_connection_older_than_the_policy_is_listed_or_closed() -> Result<()> {
                 && record["closed"] == closed
                 && record["mode"] == mode.name()
         })?;
-        let labels = [("rule", "orders"), ("kind", "held"), ("mode", mode.name())];
+        let labels = [("rule", "orders"), ("kind", "database"), ("mode", mode.name())];
         agent.wait_for_metric("monitor_findings_total", &labels, 2.0, deadline(5.0))?;
         if closed {
             drop(denied);
