@@ -69,7 +69,8 @@ fn the_other_kinds_have_their_fields() {
 #[test]
 fn what_is_not_known_is_null() {
     let mut event = samples::exec();
-    event.detail = Detail::Exec { file: ExeId::NONE, program: Program::default().into() };
+    event.detail =
+        Detail::Exec { file: ExeId::NONE, program: Program::default().into(), script: None, mapped: false };
     let nothing = json!({"path": null, "dev": null, "ino": null, "ctime": null, "size": null});
     assert_eq!(parsed(&event)["exe"], nothing);
 }
@@ -82,7 +83,8 @@ fn hostile_text_stays_in_its_string() {
         notes: vec!["memfd"],
         ..Program::default()
     };
-    event.detail = Detail::Exec { file: samples::exe(1), program: program.into() };
+    event.detail =
+        Detail::Exec { file: samples::exe(1), program: program.into(), script: None, mapped: false };
     let mut out = Vec::new();
     line(&event, &mut out);
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);

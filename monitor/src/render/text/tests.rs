@@ -60,7 +60,8 @@ fn an_exec_tells_what_is_special_of_its_file() {
         notes: vec!["memfd", "deleted"],
         ..samples::program("", &["sh", ""])
     };
-    event.detail = Detail::Exec { file: samples::exe(1), program: Arc::new(program) };
+    event.detail =
+        Detail::Exec { file: samples::exe(1), program: Arc::new(program), script: None, mapped: false };
     let line = text(&event, false);
     assert!(line.ends_with(" -> ? (memfd, deleted) script \"/tmp/x y.sh\" \"\" ...\n"), "{line}");
 }
@@ -82,7 +83,8 @@ fn others_cannot_look_like_the_agent() {
         ],
         ..Program::default()
     };
-    event.detail = Detail::Exec { file: samples::exe(1), program: program.into() };
+    event.detail =
+        Detail::Exec { file: samples::exe(1), program: program.into(), script: None, mapped: false };
     let line = text(&event, false);
     assert!(
         line.ends_with("\"\\n2026-11-23T17:40:32.000Z exec    DENY \\u{1b}[31mrule: | \\xff\"\n"),
