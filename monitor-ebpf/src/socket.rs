@@ -42,6 +42,11 @@ pub fn connect6(context: SockAddrContext) -> i32 {
 /// `BPF_CGROUP_UDP4_SENDMSG`: a datagram to an address that the socket isn't connected to.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    if is_mapped_and_connected(&context) {
+        count(Kind::Connect, Count::Seen);
+        count(Kind::Connect, Count::Repeated);
+        return PASS;
+    }
     connect(&context, remote_v4(&context), flags::DATAGRAM)
 }
 
@@ -49,6 +54,22 @@ pub fn sendmsg4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(context: SockAddrContext) -> i32 {
     connect(&context, remote_v6(&context), flags::DATAGRAM)
+}
+
+/// Whether an IPv6 socket sends to the mapped IPv4 address that it is connected to: the kernel asks for each datagram
+/// then, and it was judged when it was connected.
+#[inline(always)]
+fn is_mapped_and_connected(context: &SockAddrContext) -> bool {
+    const ESTABLISHED: u32 = 1;
+    let asked = context.sock_addr;
+    let sock = context!(asked, __bindgen_anon_1.sk);
+    if sock.is_null() || !in_scope() {
+        return false;
+    }
+    context!(sock, family) == u32::from(AF_INET6)
+        && context!(sock, state) == ESTABLISHED
+        && context!(sock, dst_ip6[3]) == context!(asked, user_ip4)
+        && u32::from(context!(sock, dst_port)) == context!(asked, user_port)
 }
 
 #[inline(always)]
