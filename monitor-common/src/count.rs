@@ -59,14 +59,17 @@ counts! {
     OwnDoing = 4 => Suppressed "self";
     /// A datagram without a connection that no rule speaks of; counted, but not worth a record each.
     Datagram = 5 => Suppressed "datagram";
-    /// The same over-limit source was reported less than a second ago.
+    /// The same over-limit or refused source was reported less than a second ago; or the same attempt to connect was
+    /// asked about twice.
     Repeated = 6 => Suppressed "repeated";
     /// A refusal by a canary of the agent.
     Canary = 7 => Suppressed "canary";
+    /// No rule reports it, and no sink writes events.
+    Unwanted = 8 => Suppressed "unwanted";
 }
 
 /// Slots kept for each kind of event, a power of two.
-pub const SLOTS: u32 = 8;
+pub const SLOTS: u32 = 16;
 
 /// Index of a counter.
 #[inline(always)]

@@ -43,5 +43,6 @@ pub mod limit;
 pub mod limits;
 pub mod packet;
 pub mod policy;
+pub mod question;
 pub mod settings;
 pub mod verifier;

@@ -42,6 +42,12 @@ pub fn rules_for(direction: Direction) -> &'static Array<Rule> {
     }
 }
 
+/// Whether a database rule has the port of an endpoint.
+#[inline(always)]
+pub fn is_spoken_of(end: &Endpoint) -> bool {
+    !by_port(&DATABASE_PORTS, end.protocol, end.port).is_empty()
+}
+
 /// The database rules that speak of an endpoint.
 #[inline(always)]
 pub fn candidates(direction: Direction, end: &Endpoint) -> RuleSet {
@@ -75,11 +81,17 @@ pub fn decide(direction: Direction, end: &Endpoint, workloads: &WorkloadSet) -> 
 #[inline(always)]
 pub fn judge(direction: Direction, end: &Endpoint, workloads: &WorkloadSet) -> Decision {
     let decision = decide(direction, end, workloads);
-    if decision.rule != NO_RULE {
-        emit::decided(RuleKind::Database, &decision);
-        emit::database(direction, &decision, workloads.first());
-    }
+    tally(direction, &decision, workloads);
     decision
+}
+
+/// Counts a decision on what a process asked for.
+#[inline(always)]
+pub fn tally(direction: Direction, decision: &Decision, workloads: &WorkloadSet) {
+    if decision.rule != NO_RULE {
+        emit::decided(RuleKind::Database, decision);
+        emit::database(direction, decision, workloads.first());
+    }
 }
 
 /// A packet has arrived for a socket, on whatever interface, with every header of lower layers behind it.
@@ -166,12 +178,21 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
     emit(Kind::Source, &Source { header: header(Kind::Source, decision, 0), source });
 }
 
-/// Notes who asked for a connection that a rule speaks of, to attribute it to them when it is established.
+/// Notes who asked for a connection that a rule speaks of, to attribute it to them when it is established. False if this
+/// is the same attempt as before: with a fast open that is put off, the kernel asks at the connect and at the first data.
 #[inline(always)]
-pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) {
+pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) -> bool {
+    // SAFETY: entries change as a whole.
+    if let Some(before) = unsafe { CONNECTIONS.get(cookie) }
+        && before.open == 0
+        && before.pid == pid
+    {
+        return false;
+    }
     let slot = database_slot(Direction::Client, decision.rule, process.workloads.first());
     let connection = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
     let _ = CONNECTIONS.insert(cookie, &connection, 0);
+    true
 }
 
 /// Notes who listens for a database.

@@ -89,17 +89,29 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
         return PASS;
     }
     count(Kind::Connect, Count::Seen);
+    if !database::is_spoken_of(&remote) && noted & flags::DATAGRAM == 0 && unwanted(Kind::Connect) {
+        return PASS;
+    }
     let process = known(pid);
-    let decision = database::judge(Direction::Client, &remote, &process.workloads);
+    let decision = database::decide(Direction::Client, &remote, &process.workloads);
     let refused = decision.enforces(verdict::DENY);
     if decision.rule != NO_RULE && remote.protocol == TCP && !refused {
         // SAFETY: the context is valid.
         let cookie = unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) };
-        database::asked(cookie, &decision, &process, pid);
+        if !database::asked(cookie, &decision, &process, pid) {
+            count(Kind::Connect, Count::Repeated);
+            return PASS;
+        }
     }
-    if noted & flags::DATAGRAM != 0 && !decision.is_finding() {
-        count(Kind::Connect, Count::Datagram);
-        return PASS;
+    database::tally(Direction::Client, &decision, &process.workloads);
+    if !decision.is_finding() {
+        if noted & flags::DATAGRAM != 0 {
+            count(Kind::Connect, Count::Datagram);
+            return PASS;
+        }
+        if unwanted(Kind::Connect) {
+            return PASS;
+        }
     }
     emit(
         Kind::Connect,
@@ -156,6 +168,16 @@ fn reported(kind: Kind, pid: u32) -> bool {
     true
 }
 
+/// Whether nobody reads of what no rule reports; counts it then.
+#[inline(always)]
+fn unwanted(kind: Kind) -> bool {
+    let unwanted = global!(SETTINGS.sockets_wanted) == 0;
+    if unwanted {
+        count(kind, Count::Unwanted);
+    }
+    unwanted
+}
+
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_RECV: i32 = 3;
 const TCP_CLOSE: i32 = 7;
@@ -205,6 +227,8 @@ fn listening(sock: Object) {
     }
     if decision.is_finding() {
         decision.verdict = verdict::ALERT;
+    } else if unwanted(Kind::Listen) {
+        return;
     }
     emit(
         Kind::Listen,

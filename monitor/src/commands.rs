@@ -4,5 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod docs;
 pub mod doctor;
+pub mod explain;
 pub mod run;
 pub mod schema;
+pub mod test;

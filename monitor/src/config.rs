@@ -35,6 +35,7 @@ pub use model::{
 };
 pub use schema::schema;
 pub use source::{Place, Spanned};
+pub(crate) use suggest::nearest;
 
 /// The main file that is read if none is named.
 pub const DEFAULT_PATH: &str = "/etc/monitor/monitor.toml";

@@ -27,6 +27,15 @@ enum Command {
     Run(commands::run::Args),
     /// Validate configuration files.
     Check(commands::check::Args),
+    /// Say which rule decides on a request, and why earlier ones don't.
+    ///
+    /// Asks the same evaluator as the kernel programs do. Needs no privileges, and no file, user or cgroup of the request has
+    /// to exist on this host. The exit code is 0 whatever the verdict.
+    Explain(Box<commands::explain::Args>),
+    /// Compare a policy with what its author expects of it.
+    ///
+    /// Needs no privileges. The exit code is 1 if an expectation fails.
+    Test(commands::test::Args),
     /// Say what this kernel can do, and what each kind of rule would use here.
     ///
     /// `enforced` was tried out with programs that touch nobody else; `available` can be told only when it is used;
@@ -68,6 +77,8 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Run(args) => commands::run::run(args),
         Command::Check(args) => commands::check::run(args),
+        Command::Explain(args) => commands::explain::run(args),
+        Command::Test(args) => commands::test::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args, Cli::command()),

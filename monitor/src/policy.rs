@@ -1,5 +1,6 @@
 //! From the checked configuration to what the kernel programs read.
 
+pub mod ask;
 pub mod compile;
 pub mod globs;
 mod judge;

@@ -1,4 +1,4 @@
-//! Harness shared by the scenarios and the demo.
+//! Harness shared by the scenarios, the benchmarks and the demo.
 //!
 //! Everything a scenario makes is a guard: network namespaces, cgroups, temporary directories, processes and
 //! the agent itself go away when it ends, also when it fails. Nothing sleeps to be in step with something
@@ -11,6 +11,8 @@
 pub mod agent;
 #[cfg(feature = "scenarios")]
 pub mod cgroup;
+#[cfg(feature = "scenarios")]
+pub mod interrupt;
 #[cfg(feature = "scenarios")]
 pub mod kernel;
 #[cfg(feature = "scenarios")]

@@ -52,7 +52,7 @@ fn only_those_named_open_raw_sockets() -> Result<()> {
         let (pid, outcomes) = raw(&other, &group)?;
         let refused: &[&str] = if (action, mode) == ("deny", Mode::Enforce) { &judged } else { &[] };
         check(&outcomes, refused, &what)?;
-        let labels = [("kind", "socket"), ("verdict", action), ("mode", mode.name())];
+        let labels = [("kind", "raw_sockets"), ("verdict", action), ("mode", mode.name())];
         agent.wait_for_metric("monitor_findings_total", &labels, judged.len() as f64, deadline(10.0))?;
         agent.records().wait_for("a finding", deadline(10.0), |record| {
             record["type"] == "finding" && record["pid"] == pid && record["kind"] == "socket"

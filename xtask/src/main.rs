@@ -1,5 +1,6 @@
 //! Builds, runs, tests and documents `monitor`, and installs what that needs.
 
+mod bench;
 mod build;
 mod context;
 mod demo;
@@ -38,7 +39,7 @@ enum Sub {
     ///
     /// Every other command does this by itself for what it needs; `setup` does all of it at once, for a machine that
     /// will be offline. Done twice, it does nothing. Tools are compiled into target/tools of this clone; outside of it
-    /// go only rustup components and, for `vm`, Debian's emulator package, which needs root.
+    /// go only rustup components and, as root, Debian's packages for `vm` and `bench`.
     Setup(setup::Args),
     /// Build the kernel programs and the agent; report sizes and what the verifier says
     ///
@@ -77,6 +78,16 @@ enum Sub {
     /// Starts the agent in enforce mode with a short policy, drives real clients against it, prints what each tried,
     /// what happened and what the agent said, and cleans up. Touches no interface and no process of the host.
     Demo(demo::Args),
+    /// Measure what the agent costs others, paired with and without it
+    ///
+    /// Everything runs in a cgroup of its own, and no interface is touched. Numbers of a busy machine are noisy; how noisy is
+    /// part of the report.
+    ///
+    /// Examples:
+    ///   cargo xtask bench verdicts
+    ///   cargo xtask bench verdicts --quick --json verdicts.json
+    #[command(verbatim_doc_comment)]
+    Bench(bench::Args),
     /// Boot other kernels in an emulator and run tests in them
     Vm(vm::Args),
     /// Write the generated docs anew, or check that they are current (`--check`)
@@ -109,6 +120,7 @@ fn dispatch(command: &Sub) -> Result<()> {
         Sub::Run(args) => run::run(args, &context),
         Sub::Test(args) => test::run(args, &context),
         Sub::Demo(args) => demo::run(args, &context),
+        Sub::Bench(args) => bench::run(args, &context),
         Sub::Vm(args) => vm::run(args, &context),
         Sub::Docs(args) => docs::run(args, &context),
         Sub::Lint(args) => lint::run(args, &context),

@@ -60,7 +60,7 @@ pub struct Gauges {
     pub processes_unknown: AtomicU64,
     /// Processes in the kernel's table.
     pub processes: AtomicU64,
-    /// Times that a policy path was found to lead to another file than before, or to another version.
+    /// Times that a policy path was found to lead to another file than before.
     pub files_replaced: AtomicU64,
     /// Files whose content isn't the one that the policy gives.
     pub files_unverified: AtomicU64,

@@ -61,7 +61,7 @@ pub struct Watcher {
     policy: Compiled,
     /// By path of the policy, the file that it led to last.
     handles: Vec<Option<Handle>>,
-    /// By path of the policy, the version of the file that it led to last.
+    /// By path of the policy, the file that it led to last.
     exes: Vec<Option<ExeId>>,
     contents: Contents,
     /// Tells at once when a path of the policy may lead to another file.
@@ -85,7 +85,7 @@ struct Named {
     unverified: Vec<(PathBuf, Content)>,
     /// How many of them are not read yet.
     pending: u64,
-    /// How many paths lead to another file than at the last look, or to another version.
+    /// How many paths lead to another file than at the last look.
     replaced: u64,
 }
 
@@ -176,7 +176,7 @@ impl Watcher {
                 Err(_) => handle.as_ref().and_then(|handle| self.tree.again(handle)),
             };
             let Some(exe) = exe else { continue };
-            found.replaced += u64::from(last.replace(exe).is_some_and(|last| !last.same(&exe)));
+            found.replaced += u64::from(last.replace(exe).is_some_and(|last| last.key() != exe.key()));
             let fresh = FileEntry { exe, member: Membership::NONE, unverified: WorkloadSet::EMPTY };
             let entry = found.files.entry(exe.key()).or_insert(fresh);
             let mut member = named.member;

@@ -249,6 +249,11 @@ impl Report {
         &self.diagnostics
     }
 
+    /// The same, taken out.
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
+    }
+
     /// Everything as text for people.
     pub fn render(&self, colour: bool) -> String {
         render_all(&self.diagnostics, colour)

@@ -1,111 +1,79 @@
-//! What is doubtful about a configuration on this host: needs the disk, but no privileges.
+//! What is doubtful about a configuration on this host: needs the disk, but no privileges. What only root may see is
+//! left out for others.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+mod facts;
+mod files;
+mod host;
+mod lists;
+mod policy;
+mod rules;
+mod running;
 
 use super::diagnostic::Diagnostic;
 use super::load::Loaded;
-use super::model::{Config, Mode, Pattern, Sink, Target};
-use super::source::{Place, Spanned, printable_path, quoted};
+use super::model::Config;
+use super::source::Place;
+use facts::Facts;
+use policy::Policy;
 
-const OTHERS_MAY_WRITE: u32 = 0o002;
-const STICKY: u32 = 0o1000;
-
-/// Adds warnings about workloads that nothing uses, paths that don't exist, and files that anybody may
-/// change.
+/// Adds what is doubtful: workloads that nothing uses, files that don't exist or that anybody may change, lists that
+/// allow too much or would break what runs, and what this host can't hold. Adds an error if the policy is too large
+/// for the kernel.
 pub fn lint(loaded: &mut Loaded) {
+    lint_on(loaded, &Facts::look());
+}
+
+fn lint_on(loaded: &mut Loaded, facts: &Facts) {
+    let mut found = Vec::new();
     for path in loaded.paths() {
-        if let Some(culprit) = writable_by_others(&path) {
+        if let Some(culprit) = files::writable_by_others(&path) {
             let place = Place { file: path, line: 1, column: 1 };
-            loaded.warn(
-                &place,
-                changeable("configuration", &culprit),
-                "take write permission from others: `chmod o-w`",
-            );
+            let help = "take write permission from others: `chmod o-w`";
+            found.push((place, files::changeable("configuration", &culprit), help.to_owned()));
         }
     }
-    let Some(config) = loaded.config.take() else { return };
-    for index in unused(&config) {
-        let workload = &config.workloads[index];
-        let message = format!("nothing uses the workload {}", quoted(&workload.name));
-        loaded.warn(&workload.place, message, "name it in `clients` or `by` of a rule, or remove it");
+    let Some(config) = loaded.config.take() else { return report(loaded, found) };
+    let mut lints = Lints { config: &config, facts, found };
+    rules::check(&mut lints);
+    files::check(&mut lints);
+    host::check(&mut lints);
+    let mut fits = true;
+    match Policy::new(&config, facts) {
+        Ok(policy) => {
+            lists::check(&mut lints, &policy);
+            running::check(&mut lints, &policy);
+        }
+        Err(errors) => {
+            fits = false;
+            loaded.diagnostics.extend(errors);
+        }
     }
-    for pattern in config.workloads.iter().flat_map(|workload| &workload.exe) {
-        lint_path(loaded, pattern, true);
+    report(loaded, lints.found);
+    loaded.config = Some(config).filter(|_| fits);
+}
+
+fn report(loaded: &mut Loaded, found: Vec<Finding>) {
+    for (place, message, help) in found {
+        loaded.warn(&place, message, &help);
     }
-    for pattern in config.execs.iter().flat_map(|exec| &exec.files) {
-        lint_path(loaded, pattern, false);
-    }
-    for rule in config
-        .databases
-        .iter()
-        .filter(|rule| rule.clients.as_ref().is_some_and(Vec::is_empty) && rule.mode == Mode::Enforce)
-    {
-        let message = format!("nobody on this host may connect to the ports of {}", quoted(&rule.name));
-        loaded.warn(&rule.place, message, "if that isn't meant, name workloads in `clients`");
-    }
-    for sink in &config.sinks {
-        lint_sink(loaded, sink);
-    }
-    loaded.config = Some(config);
     loaded.diagnostics.sort_by_key(Diagnostic::order);
 }
 
-/// Warns about a file in a directory that doesn't exist: the agent makes none, and wouldn't start.
-fn lint_sink(loaded: &mut Loaded, sink: &Sink) {
-    let Target::File(path) = &sink.target else { return };
-    let Some(directory) = path.parent().filter(|directory| !directory.exists()) else { return };
-    let shown = printable_path(directory);
-    let message = format!("the directory {} doesn't exist on this host", quoted(&shown));
-    loaded.warn(&sink.place, message, &format!("make it: `mkdir -p -m 0750 {shown}`"));
+/// Where, what, and what to do.
+type Finding = (Place, String, String);
+
+/// What is looked at, and what was found so far.
+struct Lints<'a> {
+    config: &'a Config,
+    facts: &'a Facts,
+    found: Vec<Finding>,
 }
 
-/// Indices of the workloads that no rule names.
-fn unused(config: &Config) -> Vec<usize> {
-    let mut used = vec![false; config.workloads.len()];
-    let clients = config.databases.iter().filter_map(|rule| rule.clients.as_ref()).flatten();
-    let by = config.execs.iter().filter_map(|rule| rule.by.as_ref()).flatten();
-    for index in clients.chain(by) {
-        if let Some(slot) = used.get_mut(*index) {
-            *slot = true;
-        }
-    }
-    used.iter().enumerate().filter(|(_, used)| !**used).map(|(index, _)| index).collect()
-}
-
-fn lint_path(loaded: &mut Loaded, pattern: &Spanned<Pattern>, is_identity: bool) {
-    let Pattern::Path(text) = &pattern.value else { return };
-    let path = Path::new(text);
-    match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("{} does not exist on this host", quoted(text));
-            loaded.warn(&pattern.place, message, "check the path; a plain path names the file that is there");
-        }
-        // Whoever may replace an executable may act as the workload. For a deny-list a copy does the same.
-        Ok(_) if is_identity => {
-            if let Some(culprit) = writable_by_others(path) {
-                let help =
-                    "take write permission from others: `chmod o-w`; else anybody can act as this workload";
-                loaded.warn(&pattern.place, changeable("executable", &culprit), help);
-            }
-        }
-        _ => {}
+impl Lints<'_> {
+    fn warn(&mut self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.found.push((place.clone(), message.into(), help.into()));
     }
 }
 
-fn changeable(what: &str, culprit: &Path) -> String {
-    format!("any user may change this {what}: `{}` is writable by others", printable_path(culprit))
-}
-
-/// The file or a directory above it, or above a link to it, that any user may write to. A sticky directory
-/// like `/tmp` doesn't let others replace a file of somebody else.
-fn writable_by_others(path: &Path) -> Option<PathBuf> {
-    let real = fs::canonicalize(path).ok()?;
-    let above_link = path.ancestors().skip(1).filter(|part| part.is_absolute());
-    real.ancestors().chain(above_link).find_map(|part| {
-        let metadata = fs::metadata(part).ok()?;
-        let sticky_directory = metadata.is_dir() && metadata.mode() & STICKY != 0;
-        (metadata.mode() & OTHERS_MAY_WRITE != 0 && !sticky_directory).then(|| part.to_owned())
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@ mod databases;
 mod execs;
 mod files;
 mod good;
-mod lints;
 mod meaning;
 mod overlaps;
 mod rates;
@@ -44,7 +43,7 @@ fn found(text: &str) -> Vec<String> {
     show(&Loaded::from_text(Path::new("test.toml"), text))
 }
 
-fn show(loaded: &Loaded) -> Vec<String> {
+pub(super) fn show(loaded: &Loaded) -> Vec<String> {
     let line = |diagnostic: &super::Diagnostic| {
         let place = diagnostic.place();
         let severity = diagnostic.severity().name();

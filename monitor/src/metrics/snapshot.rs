@@ -47,7 +47,7 @@ pub struct Snapshot {
     pub maps: Vec<Map>,
     /// Running processes whose executable is not known.
     pub processes_unknown: u64,
-    /// Times that a path of the policy led to another file, or another version.
+    /// Times that a path of the policy was found to lead to another file than before.
     pub files_replaced: u64,
     /// Files whose content is not the one that the policy gives.
     pub files_unverified: u64,

@@ -271,7 +271,7 @@ pub static METRICS: &[Metric] = &[
     Metric::new(Counter, Kernel, "monitor_stale_files_total", &[], read::stale_files)
         .help("Execs of a file that was changed after the policy resolved its path."),
     Metric::new(Counter, Kernel, "monitor_files_replaced_total", &[], read::files_replaced)
-        .help("Times that a path of the policy led to another file, or another version of it, than before."),
+        .help("Times that a path of the policy was found to lead to another file than before: upgrades."),
     Metric::new(Gauge, Kernel, "monitor_files_unverified", &[], read::files_unverified)
         .help("Files of the policy whose content is not the one it gives, or not known to be; they are no members."),
     Metric::new(Counter, Kernel, "monitor_unverified_execs_total", &[], read::unverified_execs)

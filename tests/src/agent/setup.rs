@@ -42,6 +42,7 @@ pub struct Setup<'a> {
     netns: Option<&'a Netns>,
     home: Option<&'a Cgroup>,
     listen: String,
+    events: bool,
     rules: String,
 }
 
@@ -55,6 +56,7 @@ impl<'a> Setup<'a> {
             netns: None,
             home: None,
             listen: "127.0.0.1:0".into(),
+            events: true,
             rules: String::new(),
         }
     }
@@ -83,6 +85,12 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Lets it write findings only, as an agent does that isn't told otherwise.
+    pub fn without_events(mut self) -> Self {
+        self.events = false;
+        self
+    }
+
     /// Adds rules and workloads, as TOML.
     pub fn rules(mut self, rules: &str) -> Self {
         self.rules.push_str(rules);
@@ -91,13 +99,13 @@ impl<'a> Setup<'a> {
     }
 
     /// The configuration file's text.
-    pub fn config(&self, events: &str) -> String {
-        let Self { mode, scope, interfaces, listen, rules, .. } = self;
+    pub fn config(&self, records: &str) -> String {
+        let Self { mode, scope, interfaces, listen, events, rules, .. } = self;
         format!(
             "mode = \"{}\"\n\n\
              [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces:?}\n\n\
              [metrics]\nlisten = {listen:?}\n\n\
-             [[sink]]\ntype = \"file\"\npath = {events:?}\nformat = \"json\"\nevents = true\n\n\
+             [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\n\n\
              {rules}",
             mode.name()
         )

@@ -1,6 +1,6 @@
 //! The table of everything that may have to be installed.
 
-use std::{env, fs};
+use std::{env, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -29,6 +29,8 @@ pub enum Step {
     CargoDeny,
     /// The emulator that boots other kernels.
     Qemu,
+    /// The exec tracer that the benchmarks compare with.
+    ExecTracer,
 }
 
 /// A row of [`STEPS`].
@@ -145,6 +147,17 @@ pub const STEPS: &[Row] = &[
         install: |context| apt(context, &["qemu-system-x86"]),
         root: true,
         remedy: "see `apt-cache policy qemu-system-x86`",
+    },
+    Row {
+        step: Step::ExecTracer,
+        name: "Debian package libbpf-tools",
+        why: "its execsnoop is what benchmarks compare the agent with",
+        cost: "about 20 MB",
+        // Root's programs: not on everybody's PATH, and where the benchmark starts it.
+        present: |_| Ok(Path::new("/usr/sbin/execsnoop").is_file()),
+        install: |context| apt(context, &["libbpf-tools"]),
+        root: true,
+        remedy: "see `apt-cache policy libbpf-tools`",
     },
 ];
 

@@ -30,14 +30,17 @@ impl Rules {
             Pattern::Path(path) => Some(path),
             Pattern::Glob(_) | Pattern::Class(_) => None,
         }));
-        if let Some(last) = self.execs.last()
+        let execs = self.execs.iter().map(|rule| (&rule.source, rule.span));
+        let databases = self.databases.iter().map(|rule| (&rule.source, rule.span));
+        let raw_sockets = self.raw_sockets.iter().map(|rule| (&rule.source, rule.span));
+        if let Some((source, span)) = raw_sockets.chain(databases).chain(execs).last()
             && paths.len() > MAX_PLAIN_PATHS
         {
             let message = format!(
                 "the rules name {} files by path, at most {MAX_PLAIN_PATHS} are allowed",
                 paths.len()
             );
-            let diagnostic = Diagnostic::new(Severity::Error, &last.source, last.span, message);
+            let diagnostic = Diagnostic::new(Severity::Error, source, span, message);
             diagnostics.push(diagnostic.help("use globs for files that lie together"));
         }
         self.check_prefixes(diagnostics);

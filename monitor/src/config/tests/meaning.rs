@@ -98,3 +98,14 @@ fn raw_sockets() {
     assert_eq!((least.allow, least.action, least.mode), (vec![], Action::Alert, Mode::Enforce));
     assert_eq!(load("").raw_sockets, None);
 }
+
+#[test]
+fn the_examples_of_the_docs_are_valid() {
+    let docs = include_str!("../../../../docs/policy.md");
+    let blocks: Vec<_> =
+        docs.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        load(block);
+    }
+}

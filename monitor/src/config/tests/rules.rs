@@ -214,3 +214,22 @@ fn limits_are_named() {
         ]
     );
 }
+
+#[test]
+fn plain_paths_have_a_bound() {
+    let workload = |index: usize| {
+        let exe: Vec<_> = (0..MAX_ENTRIES).map(|path| format!("\"/{index}/{path}\"")).collect();
+        format!("[[workload]]\nname = \"{index}\"\nexe = [{}]\n", exe.join(","))
+    };
+    let text = |workloads: usize| {
+        (0..workloads).map(workload).collect::<String>()
+            + "[[database]]\nname = \"a\"\nports = [1]\nclients = []\n"
+    };
+    assert_eq!(found(&text(64)), [""; 0]);
+    assert_eq!(
+        found(&text(65)),
+        [
+            "196:1 error: the rules name 16640 files by path, at most 16384 are allowed | use globs for files that lie together"
+        ]
+    );
+}

@@ -6,13 +6,12 @@ use anyhow::Result;
 use serde_json::Value;
 use tests::{
     agent::Agent,
-    needs,
+    interrupt, needs,
     program::{Finished, Program},
     wait::deadline,
 };
 
 use crate::{
-    interrupt,
     table::{Table, Tone},
     world::{CALM, CONNECTIONS, FLOOD, World},
 };

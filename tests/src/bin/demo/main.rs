@@ -5,7 +5,6 @@
 //! happened to it as the client or the server saw it, and what the agent said.
 
 mod acts;
-mod interrupt;
 mod postgres;
 mod table;
 mod world;
@@ -13,7 +12,7 @@ mod world;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use tests::kernel::Inventory;
+use tests::{interrupt, kernel::Inventory};
 
 use crate::{table::Table, world::World};
 

@@ -1,4 +1,4 @@
-//! Ctrl-C ends the demo between two steps, so that everything it made is removed.
+//! Ctrl-C ends the demo or a benchmark between two steps, so that everything it made is removed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,0 +1,81 @@
+//! What this host lacks.
+
+use super::Lints;
+use crate::config::model::{Account, Action, Interfaces, Mode};
+use crate::config::pattern::is_glob;
+use crate::config::source::{Spanned, printable_path, quoted};
+use crate::host::interfaces;
+
+pub(super) fn check(lints: &mut Lints) {
+    unenforceable(lints);
+    accounts(lints);
+    cgroups(lints);
+    let Interfaces::Named(names) = &lints.config.agent.interfaces else { return };
+    for name in names.iter().filter(|name| interfaces::index(&name.value).is_none()) {
+        let message = format!("there is no interface {} on this host", quoted(&name.value));
+        lints.warn(&name.place, message, "write one that `ip link` shows, or `interfaces = \"auto\"`");
+    }
+}
+
+/// Rules that would be an error when the agent starts, or hold only in part.
+fn unenforceable(lints: &mut Lints) {
+    let Some((reason, remedy)) = lints.facts.no_lsm() else { return };
+    let (config, realtime) = (lints.config, lints.facts.realtime);
+    let help = format!("{remedy}; or write `degrade = \"observe\"` in the rule");
+    for rule in &config.execs {
+        let stops = rule.mode == Mode::Enforce && rule.action != Action::Alert;
+        if realtime && stops && !rule.degrade {
+            let message = format!(
+                "{} can't be enforced on this host: {reason}, and it schedules in real time, where a program runs before it can be killed",
+                quoted(&rule.name)
+            );
+            lints.warn(&rule.place, message, help.clone());
+        }
+    }
+    for rule in config.databases.iter().filter(|rule| !rule.sockets.is_empty() && !rule.degrade) {
+        let message =
+            format!("nothing is seen of the unix sockets of {} on this host: {reason}", quoted(&rule.name));
+        lints.warn(&rule.place, message, help.clone());
+    }
+    if let Some(rule) = &config.raw_sockets
+        && rule.action == Action::Deny
+        && rule.mode == Mode::Enforce
+    {
+        let message = format!("packet sockets can't be refused on this host: {reason}; raw sockets are");
+        lints.warn(&rule.place, message, remedy);
+    }
+}
+
+fn accounts(lints: &mut Lints) {
+    let (config, Some(accounts)) = (lints.config, &lints.facts.accounts) else { return };
+    let users = config.workloads.iter().flat_map(|workload| &workload.users);
+    let users = users.chain(config.execs.iter().flat_map(|rule| &rule.users)).map(|user| (user, "user"));
+    let groups = config.workloads.iter().flat_map(|workload| &workload.groups).map(|group| (group, "group"));
+    for (Spanned { value, place }, kind) in users.chain(groups) {
+        let Account::Name(name) = value else { continue };
+        let (known, file, flag) = match kind {
+            "user" => (accounts.user(name).is_ok(), "/etc/passwd", "-u"),
+            _ => (accounts.group(name).is_ok(), "/etc/group", "-g"),
+        };
+        if !known {
+            let message = format!("there is no {kind} {} in `{file}`", quoted(name));
+            let help =
+                format!("correct the name, or write the number of one from elsewhere: `id {flag} NAME`");
+            lints.warn(place, message, help);
+        }
+    }
+}
+
+fn cgroups(lints: &mut Lints) {
+    let (config, Some(mount)) = (lints.config, &lints.facts.cgroups) else { return };
+    let of_workloads = config.workloads.iter().flat_map(|workload| &workload.cgroups);
+    for cgroup in of_workloads.filter(|cgroup| !is_glob(&cgroup.value)).chain([&config.agent.cgroup]) {
+        let path = mount.join(cgroup.value.trim_start_matches('/'));
+        if !path.is_dir() {
+            let message = format!("there is no cgroup {} on this host", quoted(&cgroup.value));
+            let help =
+                format!("write the path of a directory below `{}`, without that part", printable_path(mount));
+            lints.warn(&cgroup.place, message, help);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask bench`: what the agent costs those who execute programs and open connections.
+
+mod report;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    build::{self, Profile},
+    context::Context,
+    setup::{self, Purpose},
+    shell::{Cmd, note, step},
+};
+
+/// What `bench` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Starting a program and opening a connection, under a policy of 100 workloads and 100 rules
+    ///
+    /// Blocks of operations beside nothing, the agent, the agent with every event in its sink, the agent stopped by a
+    /// signal (its kernel programs alone) and the distribution's exec tracer, each between two blocks without it. A ratio is
+    /// a block divided by the mean of its two neighbours; the table has the quartiles over the rounds. The row "nothing" tells
+    /// how far ratios lie from 1 by chance.
+    Verdicts(Verdicts),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verdicts {
+    /// Keep the report as JSON in this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How often everything is compared; a round takes about 15 seconds
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Four rounds: for a first look
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
+}
+
+/// Rounds of a quick look: with fewer, quartiles mean nothing.
+const QUICK: u32 = 4;
+
+/// Runs the subcommand.
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    if !context.is_root() {
+        bail!("benchmarks load kernel programs, which needs root: run\n  {}", context.how_to_be_root());
+    }
+    let What::Verdicts(verdicts) = &args.what;
+    let rounds = if verdicts.quick { QUICK } else { verdicts.rounds };
+    let report = measure(context, &["verdicts", &rounds.to_string()])?;
+    if let Some(path) = &verdicts.json {
+        keep(path, &report)?;
+    }
+    anstream::print!("{}", report::verdicts(&report)?);
+    Ok(())
+}
+
+/// Builds the agent and the benchmark and runs it; its report.
+fn measure(context: &Context, arguments: &[&str]) -> Result<Value> {
+    setup::ensure(context, Purpose::Test)?;
+    // Without what it is compared with the benchmark does the rest, and says so.
+    if let Err(error) = setup::ensure(context, Purpose::Bench) {
+        note(&format!("nothing to compare the agent with: {error:#}"));
+    }
+    let agent = build::agent(context, Profile::Release)?;
+    let probes = build::probes(context)?;
+    let cargo = Cmd::cargo(context)?.args(["build", "--package", "tests", "--features", "scenarios"]);
+    cargo.args(["--bin", "bench", "--release"]).run()?;
+    step(&format!("bench {}", arguments.join(" ")));
+    let bench = Cmd::new(context, context.target("release/bench")).args(arguments);
+    let bench = bench.env("MONITOR_BIN", agent).env("MONITOR_PROBE_DIR", probes);
+    // It says on standard error how far it is, and something only on failure otherwise.
+    let output = bench.into_inner().stderr(Stdio::inherit()).output().context("starting the benchmark")?;
+    if !output.status.success() {
+        bail!("the benchmark failed: {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("reading the benchmark's report")
+}
+
+fn keep(path: &Path, report: &Value) -> Result<()> {
+    fs::write(path, format!("{report:#}\n")).with_context(|| format!("writing {}", path.display()))?;
+    step(&format!("kept the report in {}", path.display()));
+    Ok(())
+}
