@@ -207,6 +207,10 @@ pub static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(limits::SC
 #[map]
 pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
 
+/// The question that is being answered on each CPU.
+#[map]
+pub static QUESTION: PerCpuArray<crate::evaluate::Asked> = PerCpuArray::with_max_entries(1, 0);
+
 /// The packet that is being judged on each CPU.
 #[map]
 pub static ARRIVAL: PerCpuArray<crate::ingress::Arrival> = PerCpuArray::with_max_entries(1, 0);
