@@ -7,7 +7,7 @@ use monitor_common::{count::Stat, glob::START, limits, settings::tag, verifier::
 
 use crate::{
     emit::stat,
-    executable::{Buffer, PATH_MASK},
+    executable::{Buffer, PATH_MASK, Scratch},
     field, follow,
     kernel::Object,
     maps::CGROUPS,
@@ -28,7 +28,9 @@ fn made(cgroup: Object, path: *const u8) {
     if hierarchy != 0 {
         return;
     }
-    let Some(globs) = globs() else { return };
+    if globs().is_none() {
+        return;
+    }
     let Some(mut buffer) = Buffer::take() else { return stat(Stat::CgroupTableFull) };
     let scratch = buffer.scratch();
     // SAFETY: the buffer is larger than the length.
@@ -41,7 +43,14 @@ fn made(cgroup: Object, path: *const u8) {
     if len <= 1 || len as usize >= limits::CGROUP_PATH {
         return stat(Stat::CgroupTableFull);
     }
-    let len = len as usize - 1;
+    let id: u64 = field!(follow!(cgroup, cgroup_kn), kernfs_id);
+    enter(scratch, len as usize - 1, id);
+}
+
+/// Enters a cgroup that policy names; its path is at the beginning of the path buffer.
+#[inline(always)]
+pub fn enter(scratch: &Scratch, len: usize, id: u64) {
+    let Some(globs) = globs() else { return };
     let state = walk(globs, globs.step(START, tag::CGROUP), limits::CGROUP_PATH, |step| {
         (step < len).then(|| scratch.path[opaque(step) & PATH_MASK])
     });
@@ -49,7 +58,6 @@ fn made(cgroup: Object, path: *const u8) {
     if end.workloads.is_empty() {
         return;
     }
-    let id: u64 = field!(follow!(cgroup, cgroup_kn), kernfs_id);
     if CGROUPS.insert(id, &end.workloads, 0).is_err() {
         stat(Stat::CgroupTableFull);
     }

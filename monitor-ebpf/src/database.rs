@@ -130,8 +130,7 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
         return false;
     }
     let Some((from, to)) = ends(raw) else { return false };
-    let candidates = masks.database_candidates(Direction::Source, &by_port, listed(&ADDRESSES, to, masks));
-    let decision = policy::decide(&SOURCE_RULES, &candidates, listed(&SENDERS, from, masks));
+    let decision = decide_source(masks, &by_port, Some(to), from);
     if decision.rule == NO_RULE {
         return false;
     }
@@ -141,6 +140,14 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
         tell(&decision, from, port, protocol);
     }
     decision.enforces(verdict::DROP)
+}
+
+/// Decides on a packet that is for a port of these rules.
+#[inline(always)]
+pub fn decide_source(masks: &'static Masks, by_port: &RuleSet, to: Option<Addr>, from: Addr) -> Decision {
+    let by_address = to.map_or(&masks.nothing, |to| listed(&ADDRESSES, to, masks));
+    let candidates = masks.database_candidates(Direction::Source, by_port, by_address);
+    policy::decide(&SOURCE_RULES, &candidates, listed(&SENDERS, from, masks))
 }
 
 /// Source and destination of a packet.

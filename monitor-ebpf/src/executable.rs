@@ -176,6 +176,13 @@ pub fn gather(file: Object, scratch: &mut Scratch) {
     scratch.record.file = id;
     scratch.from = limits::PATH as u64;
     locate(follow!(file, file_dentry), id.dev, scratch);
+    weigh(scratch, &id, || is_deleted(file));
+    keep_path(scratch);
+}
+
+/// Finds what policy says of a file with this identity, from its path and what was noted of it.
+#[inline(always)]
+pub fn weigh(scratch: &mut Scratch, id: &ExeId, is_deleted: impl FnOnce() -> bool) {
     scratch.member = Membership::NONE;
     let noted = noted(scratch);
     if noted & flags::PATH_TRUNCATED != 0 {
@@ -187,7 +194,7 @@ pub fn gather(file: Object, scratch: &mut Scratch) {
     } else {
         add_globs(scratch, None);
     }
-    if noted & flags::MEMFD == 0 && is_deleted(file) {
+    if noted & flags::MEMFD == 0 && is_deleted() {
         note(scratch, flags::DELETED);
         add_class(class::DELETED, scratch);
     }
@@ -196,7 +203,7 @@ pub fn gather(file: Object, scratch: &mut Scratch) {
         // A rule that names the file holds for every version of it; who belongs to a workload must be the very
         // version that was resolved.
         scratch.member.rules.add(&entry.member.rules);
-        if entry.exe.same(&id) {
+        if entry.exe.same(id) {
             scratch.member.workloads.add(&entry.member.workloads);
             if !entry.unverified.is_empty() {
                 note(scratch, flags::UNVERIFIED);
@@ -210,7 +217,6 @@ pub fn gather(file: Object, scratch: &mut Scratch) {
     if scratch.member.flags & Membership::LOADER != 0 {
         note(scratch, flags::LOADER);
     }
-    keep_path(scratch);
 }
 
 /// Finds the rules whose condition on arguments holds, with the arguments where [`keep_args`] put them.

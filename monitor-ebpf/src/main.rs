@@ -14,6 +14,7 @@
 mod cgroup;
 mod database;
 mod emit;
+mod evaluate;
 mod executable;
 mod ingress;
 mod kernel;

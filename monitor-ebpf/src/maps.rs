@@ -209,6 +209,10 @@ pub static UNPARSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(4, 0);
 #[map]
 pub static SCRATCH: Array<Scratch> = Array::with_max_entries(limits::SCRATCH_PER_CPU, 0);
 
+/// The question that is being answered on each CPU.
+#[map]
+pub static QUESTION: PerCpuArray<crate::evaluate::Asked> = PerCpuArray::with_max_entries(1, 0);
+
 /// The packet that is being judged on each CPU.
 #[map]
 pub static ARRIVAL: PerCpuArray<crate::ingress::Arrival> = PerCpuArray::with_max_entries(1, 0);

@@ -133,8 +133,9 @@ fn recall(pid: u32, scratch: &mut Scratch) {
     bring_up_to_date(&mut scratch.process);
 }
 
+/// Has the process be the gathered program from now on.
 #[inline(always)]
-fn become_the_program(scratch: &mut Scratch) {
+pub fn become_the_program(scratch: &mut Scratch) {
     let noted = noted(scratch);
     let Some(masks) = masks() else { return };
     let (exe, of_exe) = (scratch.record.file, scratch.member.workloads);
@@ -147,7 +148,7 @@ fn become_the_program(scratch: &mut Scratch) {
 
 /// What the rules say of the gathered exec, arguments included.
 #[inline(always)]
-fn judge(scratch: &mut Scratch, by: &Known) -> Decision {
+pub fn judge(scratch: &mut Scratch, by: &Known) -> Decision {
     let Some(masks) = masks() else { return Decision::NONE };
     let mut candidates = masks.exec_candidates(&scratch.member.rules);
     if scratch.script.file.ino != 0 {

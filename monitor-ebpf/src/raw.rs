@@ -7,7 +7,7 @@ use aya_ebpf::{
 use monitor_common::{
     count::Count,
     event::{Kind, socket::Socket},
-    policy::{RuleKind, RuleSet, verdict},
+    policy::{Decision, RuleKind, RuleSet, WorkloadSet, verdict},
 };
 
 use crate::{
@@ -48,6 +48,13 @@ pub fn packet_socket(context: LsmContext) -> i32 {
     }
 }
 
+/// Decides whether a member of these workloads may have such a socket.
+#[inline(always)]
+pub fn decide(workloads: &WorkloadSet) -> Decision {
+    let only = RuleSet { bits: [1, 0, 0, 0] };
+    policy::decide(&RAW_RULES, &only, workloads)
+}
+
 /// Whether the current process must not have such a socket.
 #[inline(always)]
 fn asked(family: u16, protocol: u16) -> bool {
@@ -61,8 +68,7 @@ fn asked(family: u16, protocol: u16) -> bool {
         return false;
     }
     let process = known(pid);
-    let only = RuleSet { bits: [1, 0, 0, 0] };
-    let decision = policy::decide(&RAW_RULES, &only, &process.workloads);
+    let decision = decide(&process.workloads);
     emit::decided(RuleKind::RawSockets, &decision);
     let header = header(Kind::Socket, &decision, 0);
     emit(Kind::Socket, &Socket { header, actor: actor(pid, &process), family, protocol, zero: 0 });

@@ -84,12 +84,19 @@ pub fn bring_up_to_date(process: &mut Process) {
     if process.is_at(cgroup, uid, gid) {
         return;
     }
+    // SAFETY: a helper without pointers.
+    put(process, uid, gid, |level| unsafe { bpf_get_current_ancestor_cgroup_id(level) });
+    (process.cgroup, process.uid, process.gid) = (cgroup, uid, gid);
+}
+
+/// Puts a process where it is: `above` tells the ids of its cgroups, from the root down.
+#[inline(always)]
+pub fn put(process: &mut Process, uid: u32, gid: u32, above: impl Fn(i32) -> u64) {
     let Some(masks) = masks() else { return };
     let mut groups = WorkloadSet::EMPTY;
     let mut level = 0;
     while level < limits::CGROUP_DEPTH {
-        // SAFETY: a helper without pointers.
-        let above = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        let above = above(level);
         if above == 0 {
             break;
         }
@@ -102,7 +109,6 @@ pub fn bring_up_to_date(process: &mut Process) {
     // SAFETY: entries change as a whole, by the agent.
     let (user, group) = unsafe { (USERS.get(uid), GROUPS.get(gid)) };
     process.place(masks, &groups, user.unwrap_or(&WorkloadSet::EMPTY), group.unwrap_or(&WorkloadSet::EMPTY));
-    (process.cgroup, process.uid, process.gid) = (cgroup, uid, gid);
 }
 
 /// Whether the file that a process runs is known by now.

@@ -87,10 +87,7 @@ fn refuses(dentry: Object, dev: u32, direction: Direction) -> bool {
     if noted(scratch) == 0 {
         add_globs(scratch, Some(tag::SOCKET));
     }
-    let Some(masks) = masks() else { return false };
-    let named = scratch.member.rules;
-    let all = RuleSet { bits: [u64::MAX; limits::RULES / 64] };
-    let candidates = masks.database_candidates(direction, &named, &all);
+    let candidates = candidates(direction, &scratch.member.rules);
     if candidates.is_empty() {
         return false;
     }
@@ -104,6 +101,15 @@ fn refuses(dentry: Object, dev: u32, direction: Direction) -> bool {
     }
     tell(scratch, direction, &decision, pid, &process);
     decision.enforces(verdict::DENY)
+}
+
+/// The database rules that speak of a socket which `named` name.
+#[inline(always)]
+pub fn candidates(direction: Direction, named: &RuleSet) -> RuleSet {
+    let Some(masks) = masks() else { return RuleSet::EMPTY };
+    // Sockets have no address.
+    let all = RuleSet { bits: [u64::MAX; limits::RULES / 64] };
+    masks.database_candidates(direction, named, &all)
 }
 
 /// Puts a record of it on the ring: it is written over the end of the buffer's own, just in front of the path.

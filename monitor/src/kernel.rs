@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod canary;
+pub mod evaluate;
 pub mod layout;
 pub mod load;
 pub mod object;

@@ -13,7 +13,7 @@ use crate::{
     host::{cgroup::Scope, interfaces},
     kernel::{
         load::Loaded,
-        probes::Attach,
+        probes::Needed,
         support::{self, Capability, feature},
     },
 };
@@ -102,7 +102,7 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
 
 /// Whether the packet program loads. It is attached nowhere: in the driver or behind it shows when it is.
 fn packets(ground: &Ground) -> Result<Capability> {
-    let programs = trial::programs(ground, |probe| probe.attach == Attach::Xdp)?;
+    let programs = trial::programs(ground, |probe| probe.needed == Needed::RateLimit)?;
     let refused = programs.into_iter().find_map(|program| program.reason);
     let (state, reason) = if refused.is_some() { ("missing", "xdp_refused") } else { ("available", "") };
     let detail = refused.unwrap_or_else(|| {

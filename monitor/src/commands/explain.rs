@@ -15,6 +15,7 @@ use serde::Serialize;
 pub(super) use text::tell;
 
 use crate::{
+    agent::evaluate::Evaluator,
     config::Config,
     host::file::Tree,
     policy::ask::{Asked, Asker, Reply, Request},
@@ -85,24 +86,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who answers: none is user space itself.
-struct Engine;
-
-impl Engine {
-    fn new(kernel: bool, _: &mut Asker) -> Result<Option<Self>> {
-        if kernel { Ok(Some(Self)) } else { Ok(None) }
-    }
-
-    fn ask(&mut self, _: &mut Asker, _: &Asked) -> Result<Reply> {
-        bail!("not yet")
-    }
-}
-
 fn one(request: &Request, args: &Args, asker: &mut Asker) -> Result<()> {
     let asked = asker.ask(request)?;
-    let reply = match Engine::new(args.kernel, asker)? {
-        Some(mut kernel) => Some(kernel.ask(asker, &asked)?),
-        None => None,
+    let reply = match args.kernel {
+        true => Some(Evaluator::new(asker)?.ask(asker, &asked)?),
+        false => None,
     };
     let story = asker.explain(&asked, reply);
     let mut out = match args.json {
@@ -133,11 +121,11 @@ fn batch(path: &Path, kernel: bool, asker: &mut Asker) -> Result<()> {
         let request: Request = serde_json::from_str(&line).with_context(place)?;
         requests.push(asker.ask(&request).with_context(place)?);
     }
-    let mut engine = Engine::new(kernel, asker)?;
+    let mut evaluator = if kernel { Some(Evaluator::new(asker)?) } else { None };
     let mut out = Vec::new();
     for asked in &requests {
-        let reply = match &mut engine {
-            Some(kernel) => kernel.ask(asker, asked)?,
+        let reply = match &mut evaluator {
+            Some(evaluator) => evaluator.ask(asker, asked)?,
             None => asker.decide(asked),
         };
         let brief = brief(asker, asked, &reply);
@@ -154,7 +142,7 @@ fn brief<'a>(asker: &'a Asker, asked: &Asked, reply: &'a Reply) -> Brief<'a> {
         verdict: verdict::name(reply.decision.verdict),
         mode: rule.map(|_| Mode::from_code(reply.decision.mode).name()),
         rule,
-        workloads: asker.names().of(&reply.workloads).collect(),
+        workloads: asker.names().of(&reply.workloads).map(|name| &**name).collect(),
     }
 }
 

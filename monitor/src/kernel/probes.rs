@@ -57,6 +57,8 @@ pub enum Needed {
     PacketSockets,
     /// When there is a rate limit and an interface to hold it on.
     RateLimit,
+    /// For no policy: `monitor explain --kernel` asks it.
+    Asked,
 }
 
 impl Needed {
@@ -77,6 +79,7 @@ impl Needed {
             Self::RawSockets => config.raw_sockets.is_some(),
             Self::PacketSockets => lsm && config.raw_sockets.is_some(),
             Self::RateLimit => !config.rate_limits.is_empty(),
+            Self::Asked => false,
         }
     }
 }
@@ -178,6 +181,7 @@ pub const PROBES: &[Probe] = &[
         feeds: &[Kind::Socket],
     },
     Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
+    Probe { program: "evaluate", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
 ];
 
 #[cfg(test)]

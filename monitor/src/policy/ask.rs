@@ -96,13 +96,10 @@ impl<'a> Asker<'a> {
     }
 
     /// Id and depth of the cgroup that the policy is limited to.
-    ///
-    /// # Errors
-    /// If it lies deeper than can be asked.
-    pub fn scope(&mut self) -> Result<(u64, u32)> {
+    pub fn scope(&mut self) -> (u64, u32) {
         let path = self.config.agent.cgroup.value.as_bytes().to_vec();
         let level = facts::levels(&path).count() as u32 - 1;
-        Ok((self.cgroup_id(&path), level))
+        (self.cgroup_id(&path), level)
     }
 
     /// Ids of cgroups, which are invented here, by their paths.

@@ -60,7 +60,8 @@ impl Asker<'_> {
     #[must_use]
     pub fn explain(&mut self, asked: &Asked, reply: Option<Reply>) -> Story {
         let weighed = self.weigh(asked);
-        let in_scope = self.scope().is_ok_and(|(id, level)| asked.question.is_in_scope(id, level));
+        let (id, level) = self.scope();
+        let in_scope = asked.question.is_in_scope(id, level);
         let decision = reply.map_or(weighed.decision, |reply| reply.decision);
         let names = self.rule_names(asked);
         let kind = asked.rule_kind();

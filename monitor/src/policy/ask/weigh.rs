@@ -51,7 +51,8 @@ impl Asker<'_> {
             candidates: RuleSet::EMPTY,
             decision: Decision::NONE,
         };
-        let in_scope = self.scope().is_ok_and(|(id, level)| question.is_in_scope(id, level));
+        let (id, level) = self.scope();
+        let in_scope = question.is_in_scope(id, level);
         self.weigh_object(asked, &mut found);
         let rules = match question.kind {
             kind::EXEC => &self.policy.exec_rules[..],

@@ -1,0 +1,75 @@
+//! A policy in maps of its own, attached to nothing, to ask the kernel what it would decide.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+use monitor_common::{
+    question::{Question, kind},
+    settings::Settings,
+};
+
+use super::prepare::Ground;
+use crate::{
+    kernel::{
+        load::{Kernel, KernelLog, Sizes},
+        tables::Files,
+    },
+    policy::ask::{Asked, Asker, Reply},
+};
+
+/// The kernel's side of a policy.
+pub struct Evaluator {
+    kernel: Kernel,
+    /// Keeps its map.
+    _files: Files,
+    /// Cgroups that the kernel was told of.
+    cgroups: HashSet<u64>,
+}
+
+impl Evaluator {
+    /// Loads the policy and the program that answers.
+    ///
+    /// # Errors
+    /// What keeps it from the kernel.
+    pub fn new(asker: &mut Asker) -> Result<Self> {
+        let ground = Ground::look()?;
+        let (scope_cgroup, scope_level) = asker.scope();
+        let settings = Settings { scope_cgroup, scope_level, ..ground.settings };
+        let policy = asker.policy();
+        let sizes = Sizes { databases: policy.database_rules[0].len(), rate_limits: policy.rate_rules.len() };
+        let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
+        kernel.load(Kernel::evaluator()?)?;
+        kernel.apply(policy)?;
+        let mut files = Files::new(&mut kernel)?;
+        files.update(asker.files().clone())?;
+        Ok(Self { kernel, _files: files, cgroups: HashSet::new() })
+    }
+
+    /// Has the kernel decide.
+    ///
+    /// # Errors
+    /// If it doesn't answer.
+    pub fn ask(&mut self, asker: &Asker, asked: &Asked) -> Result<Reply> {
+        for (path, id) in asker.cgroups() {
+            if self.cgroups.insert(*id) {
+                self.make(path, *id)?;
+            }
+        }
+        let answer = self.kernel.evaluate(&asked.question)?;
+        Ok(Reply { decision: answer.decision(), workloads: answer.workloads })
+    }
+
+    /// Tells the kernel of a cgroup, as the hook would that sees one being made.
+    fn make(&self, path: &[u8], id: u64) -> Result<()> {
+        let mut question = Question::BLANK;
+        question.kind = kind::CGROUP_MADE;
+        question.cgroups[0] = id;
+        // A longer one is kept by nobody; what is above it holds for it.
+        if let Some(to) = question.path.get_mut(..path.len()) {
+            to.copy_from_slice(path);
+            question.path_from = path.len() as u16;
+            self.kernel.evaluate(&question)?;
+        }
+        Ok(())
+    }
+}

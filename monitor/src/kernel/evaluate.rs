@@ -1,0 +1,49 @@
+//! Asks the kernel program `evaluate`.
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{Program, TestRun as _, TestRunOptions};
+use monitor_common::question::{Answer, Question};
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::{
+    load::Kernel,
+    probes::{Needed, PROBES, Probe},
+};
+
+impl Kernel {
+    /// The program that answers questions.
+    ///
+    /// # Errors
+    /// None in a build that passed its tests.
+    pub fn evaluator() -> Result<&'static Probe> {
+        PROBES.iter().find(|probe| probe.needed == Needed::Asked).context("no program answers questions")
+    }
+
+    /// Asks a question; the program must be loaded.
+    ///
+    /// # Errors
+    /// If the kernel doesn't run it, or it gave up.
+    pub fn evaluate(&self, question: &Question) -> Result<Answer> {
+        let evaluator = self.programs().find(|(probe, _)| probe.needed == Needed::Asked);
+        let Some((probe, Program::Xdp(program))) = evaluator else {
+            bail!("the program that answers questions is not loaded")
+        };
+        // The kernel refuses to write less than the whole packet.
+        let mut out = [0; size_of::<Question>()];
+        let options = TestRunOptions {
+            data_in: Some(question.as_bytes()),
+            data_out: Some(&mut out),
+            ..TestRunOptions::new()
+        };
+        program.test_run(options).with_context(|| {
+            format!("the kernel doesn't run program {} with BPF_PROG_TEST_RUN", probe.program)
+        })?;
+        match Answer::read_from_prefix(&out) {
+            Ok((answer, _)) if answer.done == 1 => Ok(answer),
+            _ => bail!("program {} gave no answer", probe.program),
+        }
+    }
+}
+
+// What is larger than a page doesn't fit into one packet: the kernel keeps 256 bytes in front of it, and up to 384 behind.
+const _: () = assert!(size_of::<Question>() <= 4096 - 256 - 384);
