@@ -115,6 +115,34 @@ pub(crate) fn limited() -> Event {
     Event { finding: Some(found), ..event(Kind::Limit, Detail::Limit { source, over: 17 }) }
 }
 
+/// One of each kind, in the order of their codes, by processes of a unit.
+pub(crate) fn each_kind() -> Vec<Event> {
+    let found = |event, verdict| {
+        let found = finding("orders", RuleKind::Database, verdict);
+        Event { finding: Some(found), ..event }
+    };
+    let opener = Some(Opener { pid: 99, workload: Some("api".into()) });
+    let local = end([0; 4], 80, 6);
+    let mut events = vec![
+        exec(),
+        event(Kind::Fork, Detail::Fork { child_pid: 5, child_ppid: 4, child_start_ns: 3 }),
+        event(Kind::Exit, Detail::Exit { code: None, signal: Some(9) }),
+        denied_connect(),
+        event(Kind::Bind, Detail::Bind { local }),
+        event(Kind::Listen, Detail::Listen { local }),
+        limited(),
+        event(Kind::Socket, Detail::Socket { family: 17, protocol: 3 }),
+        unix(Direction::Client),
+        event(Kind::Source, Detail::Source { source: end([192, 0, 2, 7], 5432, 6) }),
+        found(held(opener, false), verdict::ALERT),
+    ];
+    let place = placed("/system.slice/cron.service").actor.and_then(|who| who.place);
+    for who in events.iter_mut().filter_map(|event| event.actor.as_mut()) {
+        who.place.clone_from(&place);
+    }
+    events
+}
+
 prop_compose! {
     fn any_text()(bytes in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..40),

@@ -39,6 +39,8 @@ struct PlacePart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    owner_uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user_unit: Option<Text>,
 }
 
@@ -114,6 +116,7 @@ impl<'a> PlacePart<'a> {
             unit: text(&found.unit),
             container: found.container.as_ref().map(ContainerPart::new),
             pod: text(&found.pod),
+            owner_uid: found.user,
             user_unit: text(&found.user_unit),
         }
     }

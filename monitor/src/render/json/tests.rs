@@ -119,7 +119,7 @@ fn kinds_about_databases_and_sockets_have_their_fields() {
 
 #[test]
 fn where_a_process_belongs_is_told_as_far_as_its_group_says() {
-    let keys = ["cgroup_path", "unit", "container", "pod", "user_unit"];
+    let keys = ["cgroup_path", "unit", "container", "pod", "owner_uid", "user_unit"];
     let id = "0123456789abcdef".repeat(4);
     let cases = [
         ("/".to_owned(), json!({"cgroup_path": "/"})),
@@ -141,7 +141,7 @@ fn where_a_process_belongs_is_told_as_far_as_its_group_says() {
         ),
         (
             "/user.slice/user-1000.slice/user@1000.service/app.slice/tool.service".to_owned(),
-            json!({"unit": "user@1000.service", "user_unit": "tool.service"}),
+            json!({"unit": "user@1000.service", "owner_uid": 1000, "user_unit": "tool.service"}),
         ),
         ("/a\n\u{1b}".to_owned(), json!({"cgroup_path": "/a\\n\\u{1b}"})),
     ];
