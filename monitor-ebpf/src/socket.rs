@@ -13,12 +13,12 @@ use monitor_common::{
     count::Count,
     event::{Endpoint, Kind, bind::Bind, connect::Connect, connect::flags, listen::Listen},
     packet::TCP,
-    policy::{NO_RULE, masks::Direction, verdict},
+    policy::{NO_RULE, RuleKind, masks::Direction, verdict},
 };
 
 use crate::{
     context, database,
-    emit::{count, emit, header},
+    emit::{self, count, emit, header},
     field, global,
     kernel::Object,
     subject::{actor, in_scope, is_agent, known, pid},
@@ -248,6 +248,7 @@ fn listening(sock: Object) {
     }
     if decision.is_finding() {
         decision.verdict = verdict::ALERT;
+        emit::decided(RuleKind::Database, &decision);
     } else if unwanted(Kind::Listen) {
         return;
     }

@@ -39,7 +39,7 @@ fn what(event: &Event) -> String {
                 ("loader", " (the dynamic loader: the program is what it maps)"),
                 ("kernel_helper", " (for the kernel itself, which rules don't stop)"),
                 ("unverified", " (whose content isn't the one that the policy gives)"),
-                ("args_truncated", " (with more arguments than are read, so any of them may be meant)"),
+                ("args_truncated", " (with more arguments than are read: a condition on them counts as met)"),
             ];
             let told = notes.iter().filter(|(note, _)| program.notes.contains(note)).map(|(_, words)| *words);
             let did = if *mapped { "had the dynamic loader run" } else { "started" };
