@@ -1,0 +1,1 @@
+//! Real system calls against an agent.
