@@ -64,10 +64,12 @@ counts! {
     Repeated = 6 => Suppressed "repeated";
     /// A refusal by a canary of the agent.
     Canary = 7 => Suppressed "canary";
+    /// No rule reports it, and no sink writes events.
+    Unwanted = 8 => Suppressed "unwanted";
 }
 
 /// Slots kept for each kind of event, a power of two.
-pub const SLOTS: u32 = 8;
+pub const SLOTS: u32 = 16;
 
 /// Index of a counter.
 #[inline(always)]

@@ -42,8 +42,10 @@ pub const REFUSED_SOURCES: u32 = 16_384;
 pub const LIMITS_PER_PORT: usize = 4;
 /// Sources whose rate is tracked (all rate limits together); the least recently seen is forgotten first.
 pub const SOURCES: u32 = 131_072;
-/// Execs that may be inside the kernel programs at one time, at least; more on hosts with many CPUs.
-pub const SCRATCH: u32 = 256;
+/// Execs that may be inside the kernel programs at one time on one CPU: one that runs, and those it pre-empted.
+pub const SCRATCH_PER_CPU: u32 = 8;
+/// Scripts whose interpreter is about to be executed.
+pub const SCRIPTS: u32 = 1024;
 /// Prefixes that are never dropped.
 pub const PROTECTED: u32 = 1024;
 /// Bytes of the ring on which the kernel hands events to the agent (a power of two).

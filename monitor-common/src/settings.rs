@@ -11,8 +11,8 @@ wire! {
         pub agent_pid: u32,
         /// 1 when an LSM program refuses execs, so that the exec tracepoint leaves denials to it.
         pub exec_lsm: u32,
-        /// Zero.
-        pub zero: u32,
+        /// 1 when somebody wants to read of connects, binds and listens that no rule reports.
+        pub sockets_wanted: u32,
         /// The agent's own executable, for the canaries.
         pub agent_exe: crate::identity::ExeId,
     }

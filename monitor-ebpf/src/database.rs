@@ -42,6 +42,12 @@ pub fn rules_for(direction: Direction) -> &'static Array<Rule> {
     }
 }
 
+/// Whether a database rule has the port of an endpoint.
+#[inline(always)]
+pub fn is_spoken_of(end: &Endpoint) -> bool {
+    !by_port(&DATABASE_PORTS, end.protocol, end.port).is_empty()
+}
+
 /// The database rules that speak of an endpoint.
 #[inline(always)]
 pub fn candidates(direction: Direction, end: &Endpoint) -> RuleSet {

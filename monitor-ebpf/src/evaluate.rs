@@ -51,9 +51,7 @@ pub fn evaluate(context: XdpContext) -> u32 {
         }
         &mut *asked
     };
-    /// Of no thread: they have ids above 0.
-    const KEY: u64 = 0;
-    let Some(mut buffer) = Buffer::take_as(KEY) else { return XDP_ABORTED };
+    let Some(mut buffer) = Buffer::take() else { return XDP_ABORTED };
     let decision = answer(&asked.question, buffer.scratch());
     asked.answer = Answer {
         workloads: buffer.scratch().process.workloads,

@@ -1,9 +1,10 @@
 //! The file that is being executed: its identity, where it really lies, and what policy says of it.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid,
+    bpf_get_smp_processor_id,
     generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
 };
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use monitor_common::{
     count::Stat,
     event::exec::{Exec, flags},
@@ -19,7 +20,7 @@ use crate::{
     emit::stat,
     field, follow,
     kernel::Object,
-    maps::{BLANK, CLASSES, FILES, SCRATCH},
+    maps::{CLASSES, FILES, SCRATCH},
     path::{add_globs, end_of, globs, keep_path, locate, note, noted, walk},
 };
 
@@ -33,11 +34,12 @@ pub const TAIL_MASK: usize = 2047;
 /// Longest name of a directory entry.
 pub const NAME: usize = 255;
 
-/// Where an exec is gathered. It belongs to one thread, because a thread can be in one exec only: another that
-/// pre-empts it in the middle of the program has a buffer of its own.
+/// Where an exec is gathered. It belongs to whoever took it: another that pre-empts it in the middle of the program
+/// takes the next one of its CPU.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub struct Scratch {
+    /// 1 while somebody has it.
+    taken: u64,
     /// The record as it goes to the ring, up to `tail`.
     pub record: Exec,
     /// Path, script and arguments, one behind the other.
@@ -68,29 +70,51 @@ pub struct Script {
 
 /// A scratch buffer that is given back when it goes out of scope.
 pub struct Buffer {
-    key: u64,
     scratch: *mut Scratch,
 }
 
 impl Buffer {
-    /// The current thread's buffer, blank; `None` if all are in use.
+    /// One of the current CPU's buffers, blank but for the bytes behind the record; `None` if all are in use.
     #[inline(always)]
     pub fn take() -> Option<Self> {
-        Self::take_as(bpf_get_current_pid_tgid())
+        // SAFETY: a helper without arguments.
+        let first = unsafe { bpf_get_smp_processor_id() } * limits::SCRATCH_PER_CPU;
+        let mut next = 0;
+        while next < limits::SCRATCH_PER_CPU {
+            let scratch = SCRATCH.get_ptr_mut(first + next)?;
+            // SAFETY: a live map value. SeqCst, because a weaker order gives a wrong result on this target.
+            let (_, done) = unsafe {
+                atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                    &raw mut (*scratch).taken,
+                    0,
+                    1,
+                )
+            };
+            if done {
+                let mut buffer = Self { scratch };
+                buffer.clear();
+                return Some(buffer);
+            }
+            next += 1;
+        }
+        None
     }
 
-    /// The buffer with this key, blank.
     #[inline(always)]
-    pub fn take_as(key: u64) -> Option<Self> {
-        let blank = BLANK.get(0)?;
-        SCRATCH.insert(key, blank, 0).ok()?;
-        Some(Self { key, scratch: SCRATCH.get_ptr_mut(key)? })
+    fn clear(&mut self) {
+        let scratch = self.scratch();
+        // SAFETY: integers and byte arrays, of which zero is one.
+        scratch.record = unsafe { core::mem::zeroed() };
+        scratch.member = Membership::NONE;
+        scratch.script = Script { file: ExeId::NONE, member: Membership::NONE };
+        scratch.met = RuleSet::EMPTY;
+        scratch.process = Process::NONE;
     }
 
     /// Its content.
     #[inline(always)]
     pub fn scratch(&mut self) -> &mut Scratch {
-        // SAFETY: a live map value that only this thread uses until it is removed on drop.
+        // SAFETY: a live map value that nobody else uses until it is given back on drop.
         unsafe { &mut *self.scratch }
     }
 
@@ -105,14 +129,18 @@ impl Buffer {
     #[inline(always)]
     pub fn bytes(&self, extra: usize) -> &[u8] {
         // SAFETY: the record is followed by the tail, which holds the masked number of bytes.
-        unsafe { core::slice::from_raw_parts(self.scratch.cast(), size_of::<Exec>() + (extra & 0xfff)) }
+        unsafe {
+            let record = &raw const (*self.scratch).record;
+            core::slice::from_raw_parts(record.cast(), size_of::<Exec>() + (extra & 0xfff))
+        }
     }
 }
 
 impl Drop for Buffer {
     #[inline(always)]
     fn drop(&mut self) {
-        let _ = SCRATCH.remove(self.key);
+        // SAFETY: a live map value that is ours.
+        unsafe { (&raw mut (*self.scratch).taken).write_volatile(0) };
     }
 }
 

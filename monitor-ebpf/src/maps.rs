@@ -34,8 +34,14 @@ const ZERO_LAYOUT: KernelLayout =
 
 /// Settings of this run, written by the agent before load.
 #[unsafe(no_mangle)]
-pub static SETTINGS: Settings =
-    Settings { scope_cgroup: 0, scope_level: 0, agent_pid: 0, exec_lsm: 0, zero: 0, agent_exe: ExeId::NONE };
+pub static SETTINGS: Settings = Settings {
+    scope_cgroup: 0,
+    scope_level: 0,
+    agent_pid: 0,
+    exec_lsm: 0,
+    sockets_wanted: 0,
+    agent_exe: ExeId::NONE,
+};
 
 /// Reads one field of a global that the agent wrote; volatile, because the compiler thinks it knows the value.
 #[macro_export]
@@ -188,7 +194,7 @@ pub static REFUSED: LruHashMap<BucketKey, u64> = LruHashMap::with_max_entries(li
 /// Scripts whose interpreter is about to be executed, by thread. One that is never executed leaves its entry behind:
 /// the oldest is forgotten.
 #[map]
-pub static SCRIPTS: LruHashMap<u64, Script> = LruHashMap::with_max_entries(limits::SCRATCH, 0);
+pub static SCRIPTS: LruHashMap<u64, Script> = LruHashMap::with_max_entries(limits::SCRIPTS, 0);
 
 /// Packets by rate limit and outcome: `rule * OUTCOMES + outcome`.
 #[map]
@@ -199,13 +205,9 @@ pub static PACKETS: PerCpuArray<PacketCount> =
 #[map]
 pub static UNPARSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(4, 0);
 
-/// Buffers of execs under way, by thread.
+/// Buffers of execs under way, [`limits::SCRATCH_PER_CPU`] for each CPU.
 #[map]
-pub static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(limits::SCRATCH, 0);
-
-/// What a scratch buffer begins as: one entry, all zero.
-#[map]
-pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
+pub static SCRATCH: Array<Scratch> = Array::with_max_entries(limits::SCRATCH_PER_CPU, 0);
 
 /// The question that is being answered on each CPU.
 #[map]

@@ -13,12 +13,12 @@ use monitor_common::{
     count::Count,
     event::{Endpoint, Kind, bind::Bind, connect::Connect, connect::flags, listen::Listen},
     packet::TCP,
-    policy::{NO_RULE, masks::Direction, verdict},
+    policy::{NO_RULE, RuleKind, masks::Direction, verdict},
 };
 
 use crate::{
     context, database,
-    emit::{count, emit, header},
+    emit::{self, count, emit, header},
     field, global,
     kernel::Object,
     subject::{actor, in_scope, is_agent, known, pid},
@@ -42,6 +42,11 @@ pub fn connect6(context: SockAddrContext) -> i32 {
 /// `BPF_CGROUP_UDP4_SENDMSG`: a datagram to an address that the socket isn't connected to.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    if is_mapped_and_connected(&context) {
+        count(Kind::Connect, Count::Seen);
+        count(Kind::Connect, Count::Repeated);
+        return PASS;
+    }
     connect(&context, remote_v4(&context), flags::DATAGRAM)
 }
 
@@ -49,6 +54,22 @@ pub fn sendmsg4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(context: SockAddrContext) -> i32 {
     connect(&context, remote_v6(&context), flags::DATAGRAM)
+}
+
+/// Whether an IPv6 socket sends to the mapped IPv4 address that it is connected to: the kernel asks for each datagram
+/// then, and it was judged when it was connected.
+#[inline(always)]
+fn is_mapped_and_connected(context: &SockAddrContext) -> bool {
+    const ESTABLISHED: u32 = 1;
+    let asked = context.sock_addr;
+    let sock = context!(asked, __bindgen_anon_1.sk);
+    if sock.is_null() || !in_scope() {
+        return false;
+    }
+    context!(sock, family) == u32::from(AF_INET6)
+        && context!(sock, state) == ESTABLISHED
+        && context!(sock, dst_ip6[3]) == context!(asked, user_ip4)
+        && u32::from(context!(sock, dst_port)) == context!(asked, user_port)
 }
 
 #[inline(always)]
@@ -89,6 +110,9 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
         return PASS;
     }
     count(Kind::Connect, Count::Seen);
+    if !database::is_spoken_of(&remote) && noted & flags::DATAGRAM == 0 && unwanted(Kind::Connect) {
+        return PASS;
+    }
     let process = known(pid);
     let decision = database::decide(Direction::Client, &remote, &process.workloads);
     let refused = decision.enforces(verdict::DENY);
@@ -101,9 +125,14 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
         }
     }
     database::tally(Direction::Client, &decision, &process.workloads);
-    if noted & flags::DATAGRAM != 0 && !decision.is_finding() {
-        count(Kind::Connect, Count::Datagram);
-        return PASS;
+    if !decision.is_finding() {
+        if noted & flags::DATAGRAM != 0 {
+            count(Kind::Connect, Count::Datagram);
+            return PASS;
+        }
+        if unwanted(Kind::Connect) {
+            return PASS;
+        }
     }
     emit(
         Kind::Connect,
@@ -160,6 +189,16 @@ fn reported(kind: Kind, pid: u32) -> bool {
     true
 }
 
+/// Whether nobody reads of what no rule reports; counts it then.
+#[inline(always)]
+fn unwanted(kind: Kind) -> bool {
+    let unwanted = global!(SETTINGS.sockets_wanted) == 0;
+    if unwanted {
+        count(kind, Count::Unwanted);
+    }
+    unwanted
+}
+
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_RECV: i32 = 3;
 const TCP_CLOSE: i32 = 7;
@@ -209,6 +248,9 @@ fn listening(sock: Object) {
     }
     if decision.is_finding() {
         decision.verdict = verdict::ALERT;
+        emit::decided(RuleKind::Database, &decision);
+    } else if unwanted(Kind::Listen) {
+        return;
     }
     emit(
         Kind::Listen,

@@ -128,7 +128,7 @@ fn tell(scratch: &mut Scratch, direction: Direction, decision: &Decision, pid: u
     // SAFETY: the buffer's record is larger than this one, and the tail follows it, which holds the masked number of
     // bytes.
     let bytes = unsafe {
-        let at = (&raw mut *scratch).cast::<u8>().add(BEFORE);
+        let at = (&raw mut scratch.record).cast::<u8>().add(BEFORE);
         at.cast::<Unix>().write_unaligned(record);
         core::slice::from_raw_parts(at, size_of::<Unix>() + (path_len as usize & 0x7ff))
     };

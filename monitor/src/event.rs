@@ -12,6 +12,8 @@ use monitor_common::{
 
 pub use text::Text;
 
+use crate::host::placement::Placement;
+
 /// One event, and the finding it is if a rule decided on it.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -36,6 +38,19 @@ pub struct Who {
     pub process: Actor,
     /// What it runs.
     pub program: Arc<Program>,
+    /// Where its control group lies; none if the group was gone before anybody asked.
+    pub place: Option<Arc<Place>>,
+    /// Names of the workloads it belonged to, in the order of the policy.
+    pub workloads: Vec<Arc<str>>,
+}
+
+/// Where a control group lies, and what that says of the processes in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Path below the mount of the cgroup v2 tree; whoever made the group chose it.
+    pub path: Text,
+    /// What is read off that path.
+    pub placement: Placement,
 }
 
 /// A running program: what was seen at its exec or, for older processes, read from `/proc`.
@@ -49,7 +64,8 @@ pub struct Program {
     pub args: Vec<Text>,
     /// There were more arguments, or longer ones, than are kept.
     pub args_truncated: bool,
-    /// Names of flags that qualify the path (`memfd`, `deleted`, `unplaced`, `path_truncated`, `stale`).
+    /// Names of flags that qualify the path or the arguments (`memfd`, `deleted`, `loader`, `args_truncated` and others:
+    /// one for each of `monitor_common::event::exec::flags`).
     pub notes: Vec<&'static str>,
 }
 
@@ -138,12 +154,12 @@ pub enum Detail {
 }
 
 /// Who opened a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opener {
     /// Its process id then.
     pub pid: u32,
-    /// Its first workload, as an index; none if it had none.
-    pub workload: Option<u16>,
+    /// Name of its first workload; none if it had none.
+    pub workload: Option<Arc<str>>,
 }
 
 /// What a rule decided.

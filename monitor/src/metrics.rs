@@ -9,6 +9,7 @@ mod collect;
 mod counters;
 mod docs;
 mod facts;
+mod metric;
 mod plain;
 mod process;
 mod read;
@@ -27,8 +28,9 @@ use prometheus_client::{encoding::text, registry::Registry};
 pub use counters::{Canary, Counters, HttpPath, HttpStatus, Loss, SinkCounters};
 pub use docs::markdown;
 pub use facts::{Attachment, Build, Capability, Facts, Policy};
+pub use metric::{Chapter, Metric, Type, Unit};
 pub use snapshot::{KernelState, Snapshot};
-pub use table::{Chapter, METRICS, Metric, Type, Unit};
+pub use table::METRICS;
 
 /// Everything a scrape reads.
 #[derive(Debug)]

@@ -42,7 +42,10 @@ impl Life {
     /// # Errors
     /// When it ends or doesn't answer in time.
     pub fn tell(&mut self, line: &str) -> Result<Value> {
-        self.running.tell(line)?;
+        if let Err(error) = self.running.tell(line) {
+            let said = self.running.kill_and_tell();
+            return Err(error.context(format!("{line}; it said before: {said}")));
+        }
         let answer = self.running.json_line(deadline(PATIENCE)).with_context(|| line.to_owned())?;
         if let Some(pid) = answer["pid"].as_u64() {
             self.pid = u32::try_from(pid)?;

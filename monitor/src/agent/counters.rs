@@ -1,5 +1,7 @@
 //! Reads the kernel programs' counters for a scrape.
 
+mod databases;
+
 use std::{
     fmt,
     os::fd::{AsFd as _, AsRawFd as _},
@@ -12,21 +14,17 @@ use std::{
 use anyhow::Result;
 use aya::maps::{MapData, PerCpuArray};
 use monitor_common::{
-    count::{
-        Count, DatabaseCount, OUTCOMES, Outcome, PacketCount, Stat, Traffic, Unparsed, database_slot,
-        decision_slot, slot,
-    },
+    count::{Count, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
     event::{KINDS, Kind},
     limits,
-    policy::{Mode, RuleKind, masks::Direction, verdict},
+    policy::{Mode, RuleKind, verdict},
 };
 
+use self::databases::Databases;
 use super::held;
 use crate::{
     kernel::{load::Kernel, probes::Probe},
-    metrics::snapshot::{
-        Connections, DatabaseTraffic, Decisions, KernelState, Lifetimes, Map, Packets, Program, Snapshot,
-    },
+    metrics::snapshot::{Decisions, KernelState, Map, Packets, Program, Snapshot},
     policy::Names,
 };
 
@@ -38,10 +36,7 @@ pub struct KernelCounters {
     counts: Counts<u64>,
     decisions: Counts<u64>,
     stats: Counts<u64>,
-    databases: Counts<DatabaseCount>,
-    traffic: Counts<Traffic>,
-    /// How many workloads there are, those without a name included.
-    workloads: usize,
+    databases: Databases,
     packets: Counts<PacketCount>,
     unparsed: Counts<u64>,
     programs: Vec<(&'static Probe, aya::programs::ProgramFd)>,
@@ -75,7 +70,8 @@ impl fmt::Debug for KernelCounters {
 }
 
 impl KernelCounters {
-    /// Over the maps of a kernel object whose programs are loaded.
+    /// Over the maps of a kernel object whose programs are loaded. `workloads` is how many there are, those without a
+    /// name included.
     pub fn new(kernel: &mut Kernel, names: Names, workloads: usize) -> Result<Self> {
         let mut programs = Vec::new();
         for (probe, program) in kernel.programs() {
@@ -86,9 +82,7 @@ impl KernelCounters {
             counts: kernel.take("COUNTS")?.try_into()?,
             decisions: kernel.take("DECISIONS")?.try_into()?,
             stats: kernel.take("STATS")?.try_into()?,
-            databases: kernel.take("DATABASE_COUNTS")?.try_into()?,
-            traffic: kernel.take("TRAFFIC")?.try_into()?,
-            workloads,
+            databases: Databases::new(kernel, workloads)?,
             packets: kernel.take("PACKETS")?.try_into()?,
             unparsed: kernel.take("UNPARSED")?.try_into()?,
             programs,
@@ -116,72 +110,6 @@ impl KernelCounters {
             let (verdict, mode) = (*verdict, Mode::from_code(*mode));
             if let Some(name) = self.names.rule(rule_kind, *rule) {
                 found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count: *count });
-            }
-        }
-        found
-    }
-
-    /// Every slot of the counters of databases that can be in use: rule, direction and workload (none: no workload with
-    /// a name).
-    fn database_slots(&self) -> impl Iterator<Item = (u32, &Arc<str>, Direction, Option<&Arc<str>>)> {
-        let rules = self.names.rules(RuleKind::Database).iter().enumerate();
-        rules.flat_map(move |(rule, (name, _))| {
-            self.names.directions(rule).iter().flat_map(move |direction| {
-                let workloads = (0..self.workloads).chain([limits::WORKLOADS]);
-                // A packet is from nobody on this host.
-                let workloads =
-                    workloads.filter(|index| *direction != Direction::Source || *index == limits::WORKLOADS);
-                workloads.map(move |index| {
-                    let slot = database_slot(*direction, rule as u16, index as u32);
-                    (slot, name, *direction, self.names.workloads().get(index))
-                })
-            })
-        })
-    }
-
-    fn databases(&self) -> Vec<Connections> {
-        let mut found = Vec::new();
-        for (slot, name, direction, workload) in self.database_slots() {
-            let Ok(cpus) = self.databases.get(&slot, 0) else { continue };
-            for (mode, verdict) in modes_and_verdicts() {
-                let column = mode as usize * 6 + usize::from(verdict);
-                let count: u64 = cpus.iter().map(|cpu| cpu.connections[column]).sum();
-                if count > 0 {
-                    let (database, workload) = (Arc::clone(name), workload.cloned());
-                    found.push(Connections { database, direction, workload, verdict, mode, count });
-                }
-            }
-        }
-        found
-    }
-
-    fn traffic(&self) -> Vec<DatabaseTraffic> {
-        let mut found = Vec::new();
-        let adopted = guard(&self.held.adopted);
-        for (slot, name, direction, workload) in self.database_slots() {
-            if direction == Direction::Source {
-                continue;
-            }
-            let Ok(cpus) = self.traffic.get(&slot, 0) else { continue };
-            let mut sum = DatabaseTraffic {
-                database: Arc::clone(name),
-                direction,
-                workload: workload.cloned(),
-                opened: adopted.get(&slot).copied().unwrap_or(0),
-                closed: 0,
-                received: 0,
-                sent: 0,
-                lifetimes: Lifetimes::default(),
-            };
-            for cpu in cpus.iter() {
-                sum.opened += cpu.opened;
-                sum.closed += cpu.closed;
-                sum.received += cpu.received;
-                sum.sent += cpu.sent;
-                sum.lifetimes.add(cpu.lifetime_ns as f64 / 1e9, &cpu.lifetimes);
-            }
-            if sum.opened > 0 {
-                found.push(sum);
             }
         }
         found
@@ -266,13 +194,15 @@ impl KernelState for KernelCounters {
         let unlimited = self.names.rules(RuleKind::RateLimit).is_empty();
         let capacity = if unlimited { 1 } else { limits::SOURCES.into() };
         let buckets = Map { name: "BUCKETS".into(), entries: sources.iter().sum(), capacity };
+        let decisions = self.decisions();
+        let (databases, traffic) = self.databases.read(&self.names, &decisions, &self.held);
         Snapshot {
             events: Kind::ALL.iter().flat_map(event).chain([held]).collect(),
             lost,
-            decisions: self.decisions(),
+            decisions,
             packets: self.packets(),
-            databases: self.databases(),
-            traffic: self.traffic(),
+            databases,
+            traffic,
             unparsed: Unparsed::ALL.map(|reason| (reason, sum(&self.unparsed, reason as u32))).to_vec(),
             sources: rate_limits.zip(&sources).map(|((name, _), count)| (Arc::clone(name), *count)).collect(),
             stats: Stat::ALL.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::{
     config::Config,
     host::{
+        cgroup,
         connections::{self, Connection, Diag},
         file::Tree,
         processes,
@@ -195,6 +196,8 @@ impl Holdings {
         let key = (decision.rule, decision.verdict, decision.mode);
         *self.counts.decisions.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
         let found = processes::read(tree, pid);
+        // The table's is as of what it did last, 0 if it did nothing since the agent started.
+        let cgroup = found.as_ref().and_then(|found| cgroup::id_of(&found.cgroup)).unwrap_or(holder.cgroup);
         let (uid, gid) = found.as_ref().map_or((holder.uid, holder.gid), |found| found.ids);
         let record = Held {
             header: Header {
@@ -207,7 +210,7 @@ impl Holdings {
             },
             actor: Actor {
                 start_ns: holder.start_ns,
-                cgroup: holder.cgroup,
+                cgroup,
                 exe: holder.exe,
                 workloads: holder.workloads,
                 pid,

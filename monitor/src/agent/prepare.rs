@@ -29,18 +29,25 @@ impl Ground {
         let tree = Tree::open()?;
         let pid = std::process::id();
         let (agent_exe, _) = tree.running(pid).context("can't identify our own executable")?;
-        let settings =
-            Settings { scope_cgroup: 0, scope_level: 0, agent_pid: pid, exec_lsm: 0, zero: 0, agent_exe };
+        let settings = Settings {
+            scope_cgroup: 0,
+            scope_level: 0,
+            agent_pid: pid,
+            exec_lsm: 0,
+            sockets_wanted: 0,
+            agent_exe,
+        };
         Ok(Self { layout, tree, settings })
     }
 
     /// The settings for a policy that is limited to `scope`.
     #[must_use]
-    pub fn settings(&self, scope: &Scope, exec_lsm: bool) -> Settings {
+    pub fn settings(&self, scope: &Scope, exec_lsm: bool, sockets_wanted: bool) -> Settings {
         Settings {
             scope_cgroup: scope.id,
             scope_level: scope.level,
             exec_lsm: u32::from(exec_lsm),
+            sockets_wanted: u32::from(sockets_wanted),
             ..self.settings
         }
     }

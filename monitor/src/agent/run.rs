@@ -20,6 +20,7 @@ use tokio::{
 use super::{counters::KernelCounters, lock::Lock, prepare::Ground, start};
 use crate::{
     config::{Config, Sink},
+    host::cgroup::Groups,
     http::{self, Health},
     kernel::{load::KernelLog, object, support},
     metrics::{Counters, Facts, Metrics},
@@ -66,7 +67,7 @@ pub async fn run(options: Options) -> Result<()> {
     metrics.update_facts(|facts| facts.attachments = attachments);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let enricher = Enricher::new(ground.tree, std::mem::take(&mut engine.found));
+    let enricher = Enricher::new(ground.tree, Groups::open()?, std::mem::take(&mut engine.found));
     let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
     health.beat();
     health.set_ready();
@@ -132,7 +133,7 @@ impl Telling {
         match record {
             Ok(record) => {
                 self.counters.delivered(record.kind());
-                let mut event = self.enricher.complete(&record);
+                let mut event = self.enricher.complete(&record, &self.names);
                 event.finding = detect::finding(record.header(), &event, &self.names);
                 self.sinks.send(&Arc::new(event));
             }

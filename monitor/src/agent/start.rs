@@ -110,7 +110,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     }
     let names = Names::new(config);
 
-    let settings = ground.settings(&scope, exec_lsm);
+    let settings = ground.settings(&scope, exec_lsm, config.sinks.iter().any(|sink| sink.events));
     let sizes = Sizes { databases: config.databases.len(), rate_limits: config.rate_limits.len() };
     let mut kernel = Kernel::open(&ground.layout, &settings, sizes, log)?;
     if log != KernelLog::Off {

@@ -336,7 +336,7 @@ impl Watcher {
             if !known && !matches!(why, Content::Reading(..) | Content::TooFresh) {
                 tracing::warn!(
                     "{} counts for no workload with a `sha256`: {why}",
-                    Text::new(path.as_os_str().as_bytes().to_vec()).quoted()
+                    Text::new(path.as_os_str().as_bytes()).quoted()
                 );
             }
         }

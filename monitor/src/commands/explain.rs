@@ -142,7 +142,7 @@ fn brief<'a>(asker: &'a Asker, asked: &Asked, reply: &'a Reply) -> Brief<'a> {
         verdict: verdict::name(reply.decision.verdict),
         mode: rule.map(|_| Mode::from_code(reply.decision.mode).name()),
         rule,
-        workloads: asker.names().of(&reply.workloads).collect(),
+        workloads: asker.names().of(&reply.workloads).map(|name| &**name).collect(),
     }
 }
 

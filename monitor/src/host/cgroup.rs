@@ -3,8 +3,9 @@
 mod groups;
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -35,6 +36,13 @@ pub fn mount_point() -> Result<PathBuf> {
         "no cgroup v2 tree is mounted, and sockets are watched through it; mount it with \
          `mount -t cgroup2 none /sys/fs/cgroup/unified` (or boot with systemd.unified_cgroup_hierarchy=1)",
     )
+}
+
+/// Id of the group with this path below the mount; none if there is no such group any more.
+#[must_use]
+pub fn id_of(path: &[u8]) -> Option<u64> {
+    let below = Path::new(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+    fs::metadata(mount_point().ok()?.join(below)).ok().map(|meta| meta.ino())
 }
 
 impl Scope {

@@ -265,11 +265,10 @@ impl Kernel {
     }
 }
 
-/// Execs that may be inside the kernel programs at one time: those that run and those that were pre-empted.
+/// Buffers for the execs that may be inside the kernel programs at one time.
 fn scratch_buffers() -> u32 {
-    const PER_CPU: u32 = 8;
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
-    limits::SCRATCH.max(cpus.saturating_mul(PER_CPU))
+    limits::SCRATCH_PER_CPU.saturating_mul(cpus)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program> {

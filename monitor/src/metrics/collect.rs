@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use monitor_common::count::LIFETIMES_MS;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
@@ -14,12 +15,9 @@ use prometheus_client::{
     registry,
 };
 
-use monitor_common::count::LIFETIMES_MS;
-
-use super::snapshot::Lifetimes;
 use super::{
     Canary, Facts, METRICS, Metric, SinkCounters, Snapshot, Sources, Type, Unit, counters::Counters,
-    process::ProcessStats,
+    process::ProcessStats, snapshot::Lifetimes,
 };
 
 /// Everything that one scrape shows, read at one time.
@@ -166,7 +164,7 @@ fn encode_metric(metric: &Metric, view: &View, encoder: &mut DescriptorEncoder) 
 fn encode_number(kind: Type, number: Number, mut encoder: MetricEncoder) -> fmt::Result {
     match (kind, number) {
         (_, Number::Histogram(lifetimes)) => {
-            let bounds = LIFETIMES_MS.iter().map(|ms| *ms as f64 / 1000.0).chain([f64::MAX]);
+            let bounds = LIFETIMES_MS.iter().map(|ms| *ms as f64 / 1000.0).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(lifetimes.counts).collect();
             let count = lifetimes.counts.iter().sum();
             encoder.encode_histogram::<NoLabelSet>(lifetimes.sum, count, &buckets, None)

@@ -58,12 +58,8 @@ fn label_values() -> Vec<(&'static str, &'static str, String)> {
         ("reason", "events lost", format!("{lost}, `recursion`, `unreadable`, `queue_full`")),
         ("reason", "packets unparsed", list(Unparsed::ALL.iter().map(|reason| reason.name()))),
         ("reason", "sinks", list(Loss::ALL.iter().map(|reason| reason.name()))),
-        (
-            "workload",
-            "database connections",
-            format!("the first workload of the process, else `{NO_WORKLOAD}`"),
-        ),
-        ("direction", "databases", list(Direction::ALL.iter().map(|direction| direction.name()))),
+        ("workload", "databases", format!("the first workload of the process, else `{NO_WORKLOAD}`")),
+        ("direction", "databases", directions()),
         (
             "sink",
             "sinks",
@@ -74,6 +70,16 @@ fn label_values() -> Vec<(&'static str, &'static str, String)> {
         ("path", "HTTP requests", list(HttpPath::ALL.iter().map(|path| path.name()))),
         ("status", "HTTP requests", list(HttpStatus::ALL.iter().map(|status| status.name()))),
     ]
+}
+
+fn directions() -> String {
+    let meaning = |direction| match direction {
+        Direction::Client => "a process of this host connects",
+        Direction::Server => "a process of this host binds, listens and accepts",
+        Direction::Source => "a packet arrives for the server",
+    };
+    let told = Direction::ALL.map(|direction| format!("`{}`: {}", direction.name(), meaning(direction)));
+    told.join("; ")
 }
 
 fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {

@@ -35,10 +35,14 @@ mod tests {
     fn families_are_renamed_and_marks_left_out() {
         let openmetrics = "# HELP a_seconds Time spent.\n# TYPE a_seconds counter\n# UNIT a_seconds seconds\n\
                            a_seconds_total{x=\"# TYPE y\"} 1.5\n# HELP b What.\n# TYPE b info\nb_info{v=\"1\"} 1\n\
-                           # HELP c Now.\n# TYPE c gauge\nc 3\n# EOF\n";
+                           # HELP c Now.\n# TYPE c gauge\nc 3\n\
+                           # HELP d_seconds How long.\n# TYPE d_seconds histogram\n# UNIT d_seconds seconds\n\
+                           d_seconds_sum 2.5\nd_seconds_count 1\nd_seconds_bucket{le=\"+Inf\"} 1\n# EOF\n";
         let plain = "# HELP a_seconds_total Time spent.\n# TYPE a_seconds_total counter\n\
                      a_seconds_total{x=\"# TYPE y\"} 1.5\n# HELP b_info What.\n# TYPE b_info gauge\n\
-                     b_info{v=\"1\"} 1\n# HELP c Now.\n# TYPE c gauge\nc 3\n";
+                     b_info{v=\"1\"} 1\n# HELP c Now.\n# TYPE c gauge\nc 3\n\
+                     # HELP d_seconds How long.\n# TYPE d_seconds histogram\nd_seconds_sum 2.5\nd_seconds_count 1\n\
+                     d_seconds_bucket{le=\"+Inf\"} 1\n";
         assert_eq!(from_openmetrics(openmetrics), plain);
     }
 }

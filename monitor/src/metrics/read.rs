@@ -1,5 +1,7 @@
 //! Where the values of each metric come from: one function per row of the table.
 
+mod databases;
+
 use monitor_common::{
     count::{Family, Outcome, Stat},
     event::Kind,
@@ -8,12 +10,13 @@ use monitor_common::{
 
 use super::{
     HttpPath, HttpStatus, Loss,
-    collect::{Number, Samples, View},
-    snapshot::{DatabaseTraffic, Packets},
+    collect::{Samples, View},
+    snapshot::Packets,
 };
 
-/// Label value for what belongs to no workload.
-pub(super) const NO_WORKLOAD: &str = "other";
+pub(super) use databases::{
+    NO_WORKLOAD, database_connections, database_duration, database_open, database_received, database_sent,
+};
 
 pub(super) fn events_seen<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (kind, count, value) in view.kernel.iter().flat_map(|kernel| &kernel.events) {
@@ -106,46 +109,6 @@ pub(super) fn sources_tracked<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (rule, value) in view.kernel.iter().flat_map(|kernel| &kernel.sources) {
         out.add([&**rule], *value);
     }
-}
-
-pub(super) fn database_connections<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for connections in view.kernel.iter().flat_map(|kernel| &kernel.databases) {
-        let labels = [
-            &*connections.database,
-            connections.direction.name(),
-            connections.workload.as_deref().unwrap_or(NO_WORKLOAD),
-            verdict::name(connections.verdict),
-            connections.mode.name(),
-        ];
-        out.add(labels, connections.count);
-    }
-}
-
-fn traffic<'v, T: Into<Number>>(
-    view: &'v View,
-    out: &mut Samples<'v>,
-    value: impl Fn(&DatabaseTraffic) -> T,
-) {
-    for traffic in view.kernel.iter().flat_map(|kernel| &kernel.traffic) {
-        let workload = traffic.workload.as_deref().unwrap_or(NO_WORKLOAD);
-        out.add([&*traffic.database, traffic.direction.name(), workload], value(traffic));
-    }
-}
-
-pub(super) fn database_open<'v>(view: &'v View, out: &mut Samples<'v>) {
-    traffic(view, out, |traffic| traffic.opened.saturating_sub(traffic.closed));
-}
-
-pub(super) fn database_received<'v>(view: &'v View, out: &mut Samples<'v>) {
-    traffic(view, out, |traffic| traffic.received);
-}
-
-pub(super) fn database_sent<'v>(view: &'v View, out: &mut Samples<'v>) {
-    traffic(view, out, |traffic| traffic.sent);
-}
-
-pub(super) fn database_duration<'v>(view: &'v View, out: &mut Samples<'v>) {
-    traffic(view, out, |traffic| traffic.lifetimes);
 }
 
 pub(super) fn capability<'v>(view: &'v View, out: &mut Samples<'v>) {

@@ -33,13 +33,23 @@ fn full() -> Snapshot {
         mode: Mode::Enforce,
         count,
     };
-    let connected = |workload: Option<&str>, count| Connections {
+    let connected = |direction, workload: Option<&str>, count| Connections {
         database: "orders".into(),
-        direction: Direction::Client,
+        direction,
         workload: workload.map(Into::into),
         verdict: verdict::DENY,
         mode: Mode::Observe,
         count,
+    };
+    let traffic = |workload: Option<&str>, opened| DatabaseTraffic {
+        database: "orders".into(),
+        direction: Direction::Client,
+        workload: workload.map(Into::into),
+        opened,
+        closed: 3,
+        received: 2000,
+        sent: 100,
+        lifetimes: Lifetimes { sum: 1.5, counts: [1, 0, 1, 0, 0, 0, 0, 0, 1] },
     };
     Snapshot {
         events: Count::ALL.iter().map(|count| (Kind::Exec, *count, 10 + *count as u64)).collect(),
@@ -51,31 +61,21 @@ fn full() -> Snapshot {
             packets(Outcome::Drop, Mode::Enforce, 9),
             packets(Outcome::WouldDrop, Mode::Observe, 4),
         ],
-        databases: vec![connected(Some("api"), 1), connected(None, 2)],
-        traffic: vec![DatabaseTraffic {
-            database: "orders".into(),
-            direction: Direction::Server,
-            workload: Some("postgres".into()),
-            opened: 5,
-            closed: 3,
-            received: 700,
-            sent: 900,
-            lifetimes: Lifetimes { sum: 2.5, counts: [1, 0, 0, 0, 1, 0, 0, 0, 1] },
-        }],
-        files_replaced: 12,
-        files_unverified: 13,
+        databases: vec![
+            connected(Direction::Client, Some("api"), 1),
+            connected(Direction::Client, None, 2),
+            connected(Direction::Server, None, 3),
+            connected(Direction::Source, None, 4),
+        ],
+        traffic: vec![traffic(Some("api"), 5), traffic(None, 2), traffic(None, 4)],
         unparsed: vec![(Unparsed::Fragment, 6)],
         sources: vec![("https".into(), 8)],
-        stats: vec![
-            (Stat::ProcessTableFull, 1),
-            (Stat::UnknownProcess, 2),
-            (Stat::ExecHookRuns, 3),
-            (Stat::LsmHookRuns, 4),
-            (Stat::StaleFile, 5),
-        ],
+        stats: Stat::ALL.map(|stat| (stat, 1 + stat as u64)).to_vec(),
         programs: vec![Program { name: "exec".into(), runs: 12, run_seconds: 0.25 }],
         maps: vec![Map { name: "PROCESSES".into(), entries: 40, capacity: 65_536 }],
         processes_unknown: 2,
+        files_replaced: 21,
+        files_unverified: 22,
     }
 }
 
@@ -129,13 +129,21 @@ fn what_is_exposed_is_the_table_and_every_row_has_a_sample() {
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
         .collect();
-    let table: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
-    assert_eq!(exposed, table);
+    let samples = |metric: &Metric| match metric.kind {
+        Type::Histogram => {
+            ["_bucket", "_count", "_sum"].map(|part| format!("{}{part}", metric.name)).to_vec()
+        }
+        _ => vec![metric.name.to_owned()],
+    };
+    let table: BTreeSet<_> = METRICS.iter().flat_map(samples).collect();
+    assert_eq!(exposed.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), table);
     for metric in METRICS {
         has(&plain, &format!("# HELP {} {}", metric.name, metric.help));
         let kind = if metric.kind == Type::Info { "gauge" } else { metric.kind.name() };
         has(&plain, &format!("# TYPE {} {kind}", metric.name));
-        for line in plain.lines().filter(|line| line.starts_with(&format!("{}{{", metric.name))) {
+        let of_metric =
+            |line: &&str| samples(metric).iter().any(|name| line.starts_with(&format!("{name}{{")));
+        for line in plain.lines().filter(of_metric) {
             for label in metric.labels {
                 assert!(line.contains(&format!("{label}=\"")), "{line} without {label}");
             }
@@ -171,10 +179,21 @@ fn values_and_labels_are_those_of_the_snapshot() {
         "monitor_bytes_total{rule=\"https\",verdict=\"drop\",mode=\"enforce\"} 900",
         "monitor_packets_protected_total{rule=\"https\"} 5",
         "monitor_packets_unparsed_total{reason=\"fragment\"} 6",
-        "monitor_database_connections_total{database=\"orders\",direction=\"out\",workload=\"api\",verdict=\"deny\",\
+        "monitor_database_connections_total{database=\"orders\",direction=\"client\",workload=\"api\",verdict=\"deny\",\
          mode=\"observe\"} 1",
-        "monitor_database_connections_total{database=\"orders\",direction=\"out\",workload=\"other\",\
+        "monitor_database_connections_total{database=\"orders\",direction=\"client\",workload=\"other\",\
          verdict=\"deny\",mode=\"observe\"} 2",
+        "monitor_database_connections_total{database=\"orders\",direction=\"server\",workload=\"other\",\
+         verdict=\"deny\",mode=\"observe\"} 3",
+        "monitor_database_connections_total{database=\"orders\",direction=\"source\",workload=\"other\",\
+         verdict=\"deny\",mode=\"observe\"} 4",
+        "monitor_database_open_connections{database=\"orders\",direction=\"client\",workload=\"api\"} 2",
+        "monitor_database_received_bytes_total{database=\"orders\",direction=\"client\",workload=\"other\"} 4000",
+        "monitor_database_sent_bytes_total{database=\"orders\",direction=\"client\",workload=\"api\"} 100",
+        "monitor_unverified_execs_total 7",
+        "monitor_cgroup_table_full_total 6",
+        "monitor_files_replaced_total 21",
+        "monitor_files_unverified 22",
         "monitor_sources_tracked{rule=\"https\"} 8",
         "monitor_exec_hook_runs_total{hook=\"lsm\"} 4",
         "monitor_program_run_seconds_total{program=\"exec\"} 0.25",
@@ -196,6 +215,29 @@ fn values_and_labels_are_those_of_the_snapshot() {
             "monitor_findings_total{rule=\"no \\\"shells\\\"\\\\\",kind=\"exec\",verdict=\"allow\""
         )
     );
+}
+
+#[test]
+fn a_histogram_is_cumulative_and_ends_with_all() {
+    for exposition in [Exposition::OpenMetrics, Exposition::Plain] {
+        let text = metrics().render(exposition).unwrap();
+        has(&text, "# TYPE monitor_database_connection_duration_seconds histogram");
+        for (workload, times) in [("api", 1), ("other", 2)] {
+            let labels = format!("database=\"orders\",direction=\"client\",workload=\"{workload}\"");
+            let line = |part: &str| {
+                let name = format!("monitor_database_connection_duration_seconds_{part}");
+                let of_part = |line: &&str| line.starts_with(&name) && line.contains(&labels);
+                text.lines().filter(of_part).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let value = |line: &String| line.rsplit(' ').next().unwrap().to_owned();
+            let buckets = line("bucket");
+            let counts: Vec<String> = buckets.iter().map(value).collect();
+            assert_eq!(counts, [1, 1, 2, 2, 2, 2, 2, 2, 3].map(|count| (count * times).to_string()));
+            assert!(buckets[0].contains("le=\"0.001\"") && buckets[8].contains("le=\"+Inf\""), "{buckets:?}");
+            assert_eq!(line("count").iter().map(value).collect::<Vec<_>>(), [(3 * times).to_string()]);
+            assert_eq!(line("sum").iter().map(value).collect::<Vec<_>>(), [["1.5", "3.0"][times - 1]]);
+        }
+    }
 }
 
 #[test]

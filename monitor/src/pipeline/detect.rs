@@ -6,7 +6,7 @@ use monitor_common::{
 };
 
 use crate::{
-    event::{Detail, Event, Finding, Opener},
+    event::{Detail, Event, Finding, Who},
     policy::Names,
 };
 
@@ -22,19 +22,13 @@ pub fn finding(header: &Header, event: &Event, names: &Names) -> Option<Finding>
     let rule_kind = event.kind.rules()?;
     let rule = names.rule(rule_kind, header.rule)?.clone();
     let mode = Mode::from_code(header.mode);
-    let why = format!("{}; {}", what(event, names), consequence(event.kind, header.verdict, mode));
+    let why = format!("{}; {}", what(event), consequence(event, header.verdict, mode));
     Some(Finding { rule, rule_kind, verdict: header.verdict, mode, why })
 }
 
 /// What happened, against the rule.
-fn what(event: &Event, names: &Names) -> String {
-    let subject = event.actor.as_ref().map_or_else(String::new, |who| {
-        let workloads: Vec<&str> = names.of(&who.process.workloads).collect();
-        match &workloads[..] {
-            [] => "a process of no workload".to_owned(),
-            some => format!("workload {}", some.join(", ")),
-        }
-    });
+fn what(event: &Event) -> String {
+    let subject = event.actor.as_ref().map_or_else(String::new, subject);
     match &event.detail {
         Detail::Exec { program, mapped, .. } => {
             let notes = [
@@ -45,7 +39,7 @@ fn what(event: &Event, names: &Names) -> String {
                 ("loader", " (the dynamic loader: the program is what it maps)"),
                 ("kernel_helper", " (for the kernel itself, which rules don't stop)"),
                 ("unverified", " (whose content isn't the one that the policy gives)"),
-                ("args_truncated", " (with more arguments than are read, so any of them may be meant)"),
+                ("args_truncated", " (with more arguments than are read: a condition on them counts as met)"),
             ];
             let told = notes.iter().filter(|(note, _)| program.notes.contains(note)).map(|(_, words)| *words);
             let did = if *mapped { "had the dynamic loader run" } else { "started" };
@@ -87,10 +81,12 @@ fn what(event: &Event, names: &Names) -> String {
         Detail::Held { remote, opener, .. } => {
             let origin = match opener {
                 None => "that is older than the policy".to_owned(),
-                Some(Opener { pid, workload }) => {
-                    let name = workload.and_then(|index| names.workloads().get(usize::from(index)));
-                    let name = name.map_or("no workload", |name| &**name);
-                    format!("that process {pid} of {name} opened and handed over")
+                Some(opener) => {
+                    let of = opener
+                        .workload
+                        .as_deref()
+                        .map_or_else(|| "no workload".to_owned(), |name| format!("workload {name}"));
+                    format!("that process {} of {of} opened and handed over", opener.pid)
                 }
             };
             format!(
@@ -102,12 +98,25 @@ fn what(event: &Event, names: &Names) -> String {
     }
 }
 
+fn subject(who: &Who) -> String {
+    match &who.workloads[..] {
+        [] => "a process of no workload".to_owned(),
+        some => format!("workload {}", some.join(", ")),
+    }
+}
+
 /// What was done about it.
-fn consequence(kind: Kind, code: u8, mode: Mode) -> &'static str {
+fn consequence(event: &Event, code: u8, mode: Mode) -> &'static str {
+    // Whether a connection was closed isn't known from the verdict: the kernel may have refused to.
+    if let Detail::Held { closed, .. } = event.detail {
+        return match (closed, code, mode) {
+            (true, ..) => "closed",
+            (false, verdict::DENY, Mode::Observe) => "would have been closed",
+            _ => "reported only",
+        };
+    }
     match (code, mode) {
-        (verdict::DENY, Mode::Enforce) if kind == Kind::Held => "closed",
-        (verdict::DENY, Mode::Observe) if kind == Kind::Held => "would have been closed",
-        (verdict::DENY, Mode::Enforce) if kind == Kind::Exec => "refused before it ran",
+        (verdict::DENY, Mode::Enforce) if event.kind == Kind::Exec => "refused before it ran",
         (verdict::DENY, Mode::Enforce) => "refused",
         (verdict::KILL, Mode::Enforce) => "killed before its first instruction",
         (verdict::DROP, Mode::Enforce) => "dropped",
@@ -117,3 +126,6 @@ fn consequence(kind: Kind, code: u8, mode: Mode) -> &'static str {
         _ => "reported only",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! Completes what a record only points to: the program of a process, the time of day.
+//! Completes what a record only points to: the program of a process, its control group, names, the time of day.
+
+mod places;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,14 +14,18 @@ use monitor_common::{
 
 use crate::{
     event::{Detail, Event, Opener, Program, Text, Who},
-    host::{file::Tree, processes},
+    host::{cgroup::Groups, file::Tree, processes},
+    policy::Names,
 };
+use places::Places;
 
-/// Remembers what each process runs.
+/// Remembers what each process runs, and where each control group lies.
 pub struct Enricher {
     /// By process id, with the start time that tells a process from a later one with the same id.
     programs: HashMap<u32, (u64, Arc<Program>)>,
+    places: Places,
     tree: Tree,
+    groups: Groups,
 }
 
 /// Start times from `/proc` come in steps of this many nanoseconds (a clock tick of 1/100 s).
@@ -28,15 +34,16 @@ const TICK_NS: u64 = 10_000_000;
 impl Enricher {
     /// Knows the given processes from the start.
     #[must_use]
-    pub fn new(tree: Tree, found: Vec<processes::Found>) -> Self {
+    pub fn new(tree: Tree, groups: Groups, found: Vec<processes::Found>) -> Self {
         let entry = |found: processes::Found| (found.pid, (found.process.start_ns, Arc::new(found.program)));
-        Self { programs: found.into_iter().map(entry).collect(), tree }
+        let programs = found.into_iter().map(entry).collect();
+        Self { programs, places: Places::default(), tree, groups }
     }
 
-    /// Completes a record.
-    pub fn complete(&mut self, record: &Record<'_>) -> Event {
+    /// Completes a record; `names` are those of the policy in force.
+    pub fn complete(&mut self, record: &Record<'_>, names: &Names) -> Event {
         let header = record.header();
-        let (actor, detail) = self.parts(record);
+        let (actor, detail) = self.parts(record, names);
         Event {
             kind: record.kind(),
             boot_ns: header.time_ns,
@@ -47,10 +54,10 @@ impl Enricher {
         }
     }
 
-    fn parts(&mut self, record: &Record<'_>) -> (Option<Who>, Detail) {
+    fn parts(&mut self, record: &Record<'_>, names: &Names) -> (Option<Who>, Detail) {
         match record {
             Record::Exec(record, tail) => {
-                let who = self.who(&record.actor, Kind::Exec);
+                let who = self.who(&record.actor, Kind::Exec, names);
                 let program = Arc::new(program(record, tail));
                 let script = Some(record.script).filter(|script| script.ino != 0);
                 let mapped = record.header.flags & exec::flags::MAPPED != 0;
@@ -61,7 +68,7 @@ impl Enricher {
                 (Some(who), Detail::Exec { file: record.file, program, script, mapped })
             }
             Record::Fork(record, _) => {
-                let who = self.who(&record.actor, Kind::Fork);
+                let who = self.who(&record.actor, Kind::Fork, names);
                 self.learn(record.child_pid, record.child_start_ns, &who.program);
                 let detail = Detail::Fork {
                     child_pid: record.child_pid,
@@ -71,7 +78,7 @@ impl Enricher {
                 (Some(who), detail)
             }
             Record::Exit(record, _) => {
-                let who = self.who(&record.actor, Kind::Exit);
+                let who = self.who(&record.actor, Kind::Exit, names);
                 self.programs.remove(&record.actor.pid);
                 let signal = (record.status & 0x7f) as u8;
                 let code = (record.status >> 8) as u8;
@@ -81,41 +88,40 @@ impl Enricher {
             Record::Connect(record, _) => {
                 let datagram = record.header.flags & connect::flags::DATAGRAM != 0;
                 (
-                    Some(self.who(&record.actor, Kind::Connect)),
+                    Some(self.who(&record.actor, Kind::Connect, names)),
                     Detail::Connect { remote: record.remote, datagram },
                 )
             }
             Record::Bind(record, _) => {
-                (Some(self.who(&record.actor, Kind::Bind)), Detail::Bind { local: record.local })
+                (Some(self.who(&record.actor, Kind::Bind, names)), Detail::Bind { local: record.local })
             }
             Record::Listen(record, _) => {
-                (Some(self.who(&record.actor, Kind::Listen)), Detail::Listen { local: record.local })
+                (Some(self.who(&record.actor, Kind::Listen, names)), Detail::Listen { local: record.local })
             }
             Record::Socket(record, _) => {
                 let detail = Detail::Socket { family: record.family, protocol: record.protocol };
-                (Some(self.who(&record.actor, Kind::Socket)), detail)
+                (Some(self.who(&record.actor, Kind::Socket, names)), detail)
             }
             Record::Unix(record, tail) => {
                 let path = tail.get(..usize::from(record.path_len)).unwrap_or(tail);
                 let direction = Direction::from_code(record.direction as u8);
-                let detail = Detail::Unix { direction, path: Text::new(path.to_vec()) };
-                (Some(self.who(&record.actor, Kind::Unix)), detail)
+                let detail = Detail::Unix { direction, path: Text::new(path) };
+                (Some(self.who(&record.actor, Kind::Unix, names)), detail)
             }
             Record::Source(record, _) => (None, Detail::Source { source: record.source }),
             Record::Held(record, _) => {
-                let workload = u16::try_from(record.opener_workload)
-                    .ok()
-                    .filter(|index| usize::from(*index) < limits::WORKLOADS);
+                // A number past the last one says that it had none.
+                let workload = names.workloads().get(record.opener_workload as usize).cloned();
                 let opener = (record.opener_pid != 0).then_some(Opener { pid: record.opener_pid, workload });
                 let closed = record.header.flags & held::flags::CLOSED != 0;
                 let detail = Detail::Held { remote: record.remote, opener, closed };
-                (Some(self.who(&record.actor, Kind::Held)), detail)
+                (Some(self.who(&record.actor, Kind::Held, names)), detail)
             }
             Record::Limit(record, _) => (None, Detail::Limit { source: record.source, over: record.over }),
         }
     }
 
-    fn who(&mut self, actor: &Actor, kind: Kind) -> Who {
+    fn who(&mut self, actor: &Actor, kind: Kind, names: &Names) -> Who {
         let known = self.programs.get(&actor.pid).filter(|(start, _)| same_start(*start, actor.start_ns));
         let program = match known {
             Some((_, program)) => Arc::clone(program),
@@ -124,7 +130,12 @@ impl Enricher {
             None if kind != Kind::Exec => self.look_up(actor),
             None => Arc::default(),
         };
-        Who { process: *actor, program }
+        Who {
+            process: *actor,
+            program,
+            place: self.places.of(actor.cgroup, |id| self.groups.path_of(id)),
+            workloads: names.of(&actor.workloads).cloned().collect(),
+        }
     }
 
     fn look_up(&mut self, actor: &Actor) -> Arc<Program> {
@@ -215,7 +226,7 @@ mod tests {
         assert_eq!(program.script, Some(Text::from("./x")));
         assert_eq!(program.args, [Text::from("a"), Text::from("bc")]);
         assert!(program.args_truncated);
-        assert_eq!(program.notes, ["memfd"]);
+        assert_eq!(program.notes, ["memfd", "args_truncated"]);
     }
 
     #[test]
@@ -224,6 +235,37 @@ mod tests {
         let mut record = exec::Exec::new_zeroed();
         (record.path_len, record.script_len, record.args_len) = (u16::MAX, 9, 9);
         assert_eq!(program(&record, b"/x").path, Text::from("/x"));
+    }
+
+    #[test]
+    fn a_record_is_completed_with_names_and_places() {
+        use zerocopy::FromZeros as _;
+        let config = crate::config::Loaded::from_text(
+            std::path::Path::new("test.toml"),
+            "[[workload]]\nname = \"api\"\nuser = [1]\n[[workload]]\nname = \"web\"\nuser = [2]\n",
+        );
+        let names = Names::new(&config.config.unwrap());
+        let mut enricher = Enricher::new(Tree::open().unwrap(), Groups::open().unwrap(), Vec::new());
+        let mut record = held::Held::new_zeroed();
+        record.actor.workloads.insert(0);
+        record.actor.workloads.insert(1);
+        record.actor.cgroup = crate::host::cgroup::id_of(b"/").unwrap();
+        (record.opener_pid, record.opener_workload) = (7, 1);
+        let mut opener_of = |record: held::Held| {
+            let event = enricher.complete(&Record::Held(record, &[]), &names);
+            let who = event.actor.unwrap();
+            assert_eq!(who.workloads.iter().map(|name| &**name).collect::<Vec<_>>(), ["api", "web"]);
+            // Only root can open a group by its id.
+            let path = rustix::process::geteuid().is_root().then(|| Text::from("/"));
+            assert_eq!(who.place.map(|place| place.path.clone()), path);
+            let Detail::Held { opener, .. } = event.detail else { panic!("{:?}", event.detail) };
+            opener
+        };
+        assert_eq!(opener_of(record), Some(Opener { pid: 7, workload: Some("web".into()) }));
+        record.opener_workload = limits::WORKLOADS as u32;
+        assert_eq!(opener_of(record), Some(Opener { pid: 7, workload: None }));
+        record.opener_pid = 0;
+        assert_eq!(opener_of(record), None);
     }
 
     #[test]

@@ -57,9 +57,8 @@ impl Names {
     }
 
     /// The names of a set of workloads.
-    pub fn of<'a>(&'a self, set: &'a WorkloadSet) -> impl Iterator<Item = &'a str> {
-        let member = |index: usize| set.bits[index / 64] >> (index % 64) & 1 == 1;
-        self.workloads.iter().enumerate().filter(move |(index, _)| member(*index)).map(|(_, name)| &**name)
+    pub fn of<'a>(&'a self, set: &'a WorkloadSet) -> impl Iterator<Item = &'a Arc<str>> {
+        self.workloads.iter().enumerate().filter(|(index, _)| set.contains(*index)).map(|(_, name)| name)
     }
 }
 

@@ -1,15 +1,16 @@
 //! An event or finding as one JSON object on a line.
 
+mod process;
+
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use monitor_common::{
-    event::Endpoint,
-    identity::{ExeId, dev_parts},
-    policy::verdict,
-};
+use monitor_common::{event::Endpoint, policy::verdict};
 use serde::{Serialize, Serializer};
 
 use super::{family_name, protocol_name, sentence};
-use crate::event::{Detail, Event, Finding, Program, Text, Who};
+use crate::event::{Detail, Event, Finding, Text, Who};
+use process::{Exe, File, ProcessPart, ProgramPart};
 
 /// Appends the object and a newline.
 pub fn line(event: &Event, out: &mut Vec<u8>) {
@@ -34,7 +35,7 @@ struct Line<'a> {
     time: Timestamp,
     boot_ns: u64,
     #[serde(flatten)]
-    process: Option<ProcessPart>,
+    process: Option<ProcessPart<'a>>,
     #[serde(flatten)]
     program: Option<ProgramPart<'a>>,
     #[serde(flatten)]
@@ -43,60 +44,11 @@ struct Line<'a> {
 
 #[derive(Serialize)]
 struct FindingPart<'a> {
-    rule: std::borrow::Cow<'a, str>,
+    rule: Cow<'a, str>,
     rule_kind: &'static str,
     verdict: &'static str,
     mode: &'static str,
-    why: std::borrow::Cow<'a, str>,
-}
-
-/// Who did it.
-#[derive(Serialize)]
-struct ProcessPart {
-    pid: u32,
-    ppid: u32,
-    start_ns: u64,
-    uid: u32,
-    gid: u32,
-    cgroup: u64,
-    comm: Text,
-}
-
-/// What it runs; of an exec, what was started.
-#[derive(Serialize)]
-struct ProgramPart<'a> {
-    exe: Exe<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    script: Option<&'a Text>,
-    args: &'a [Text],
-    args_truncated: bool,
-}
-
-/// An executable; a value that isn't known is `null`.
-#[derive(Serialize)]
-struct Exe<'a> {
-    path: Option<&'a Text>,
-    dev: Option<String>,
-    ino: Option<u64>,
-    #[serde(serialize_with = "optional_timestamp")]
-    ctime: Option<Timestamp>,
-    size: Option<u64>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    notes: &'a [&'static str],
-}
-
-/// A file by its number.
-#[derive(Serialize)]
-struct File {
-    dev: String,
-    ino: u64,
-}
-
-impl File {
-    fn new(id: &ExeId) -> Self {
-        let (major, minor) = dev_parts(id.dev);
-        Self { dev: format!("{major}:{minor}"), ino: id.ino }
-    }
+    why: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -145,7 +97,9 @@ enum DetailPart<'a> {
     Held {
         #[serde(flatten)]
         remote: End,
+        origin: &'static str,
         opener_pid: Option<u32>,
+        opener_workload: Option<Cow<'a, str>>,
         closed: bool,
     },
 }
@@ -193,51 +147,6 @@ impl<'a> FindingPart<'a> {
     }
 }
 
-impl ProcessPart {
-    fn new(who: &Who) -> Self {
-        let process = &who.process;
-        Self {
-            pid: process.pid,
-            ppid: process.ppid,
-            start_ns: process.start_ns,
-            uid: process.uid,
-            gid: process.gid,
-            cgroup: process.cgroup,
-            comm: Text::from_padded(&process.comm),
-        }
-    }
-}
-
-impl<'a> ProgramPart<'a> {
-    fn new(id: &ExeId, program: &'a Program) -> Self {
-        Self {
-            exe: Exe::new(id, program),
-            script: program.script.as_ref(),
-            args: &program.args,
-            args_truncated: program.args_truncated,
-        }
-    }
-}
-
-impl<'a> Exe<'a> {
-    fn new(id: &ExeId, program: &'a Program) -> Self {
-        let known = !id.same(&ExeId::NONE);
-        let (major, minor) = dev_parts(id.dev);
-        Self {
-            path: Some(&program.path).filter(|path| !path.is_empty()),
-            dev: known.then(|| format!("{major}:{minor}")),
-            ino: known.then_some(id.ino),
-            // Out of range (beyond the year 9999, or a broken file system): not known.
-            ctime: i32::try_from(id.ctime_ns)
-                .ok()
-                .and_then(|ns| Timestamp::new(id.ctime_s, ns).ok())
-                .filter(|_| known),
-            size: known.then_some(id.size),
-            notes: &program.notes,
-        }
-    }
-}
-
 impl<'a> DetailPart<'a> {
     fn new(detail: &'a Detail, who: Option<&'a Who>) -> Self {
         match *detail {
@@ -258,8 +167,15 @@ impl<'a> DetailPart<'a> {
             Detail::Source { ref source } => {
                 Self::Source { source: source.addr, port: source.port, protocol: Protocol(source.protocol) }
             }
-            Detail::Held { ref remote, opener, closed } => {
-                Self::Held { remote: End::new(remote), opener_pid: opener.map(|opener| opener.pid), closed }
+            Detail::Held { ref remote, ref opener, closed } => {
+                let opener = opener.as_ref();
+                Self::Held {
+                    remote: End::new(remote),
+                    origin: if opener.is_some() { "handover" } else { "existing" },
+                    opener_pid: opener.map(|opener| opener.pid),
+                    opener_workload: opener.and_then(|opener| opener.workload.as_deref()).map(sentence),
+                    closed,
+                }
             }
             Detail::Limit { ref source, over } => Self::Limit {
                 source: source.addr,

@@ -6,11 +6,14 @@ use monitor_common::{
     addr::Addr,
     event::{Actor, Endpoint, Kind},
     identity::{ExeId, kernel_dev},
-    policy::{Mode, RuleKind, WorkloadSet, verdict},
+    policy::{Mode, RuleKind, WorkloadSet, masks::Direction, verdict},
 };
 use proptest::prelude::*;
 
-use crate::event::{Detail, Event, Finding, Program, Text, Who};
+use crate::{
+    event::{Detail, Event, Finding, Opener, Place, Program, Text, Who},
+    host::placement::{Container, Placement, Runtime},
+};
 
 pub(crate) fn exe(ino: u64) -> ExeId {
     ExeId { ino, size: 4096, ctime_s: 1_700_000_000, ctime_ns: 5, dev: kernel_dev(253, 1) }
@@ -40,6 +43,8 @@ pub(crate) fn who() -> Who {
             ..Actor::NONE
         },
         program: Arc::new(program("/usr/bin/bash", &["bash", "-i"])),
+        place: None,
+        workloads: Vec::new(),
     }
 }
 
@@ -52,7 +57,7 @@ pub(crate) fn event(kind: Kind, detail: Detail) -> Event {
         kind,
         boot_ns: 123_456_789,
         time: "2026-11-23T17:40:32.000000001Z".parse().unwrap(),
-        actor: (kind != Kind::Limit).then(who),
+        actor: (!matches!(kind, Kind::Limit | Kind::Source)).then(who),
         detail,
         finding: None,
     }
@@ -61,6 +66,23 @@ pub(crate) fn event(kind: Kind, detail: Detail) -> Event {
 pub(crate) fn exec() -> Event {
     let program = Arc::new(program("/usr/bin/ls", &["ls", "-la", "a b"]));
     event(Kind::Exec, Detail::Exec { file: exe(12), program, script: None, mapped: false })
+}
+
+/// What bash did in a control group.
+pub(crate) fn placed(path: &str) -> Event {
+    let place = Place { path: path.into(), placement: Placement::of(path.as_bytes()) };
+    let who = Who { place: Some(Arc::new(place)), workloads: vec!["api".into(), "shells".into()], ..who() };
+    let exit = Detail::Exit { code: Some(0), signal: None };
+    Event { actor: Some(who), ..event(Kind::Exit, exit) }
+}
+
+pub(crate) fn unix(direction: Direction) -> Event {
+    let path = "/run/postgresql/.s.PGSQL.5432".into();
+    event(Kind::Unix, Detail::Unix { direction, path })
+}
+
+pub(crate) fn held(opener: Option<Opener>, closed: bool) -> Event {
+    event(Kind::Held, Detail::Held { remote: end([10, 0, 0, 1], 5432, 6), opener, closed })
 }
 
 pub(crate) fn denied_connect() -> Event {
@@ -91,6 +113,34 @@ pub(crate) fn limited() -> Event {
     };
     let found = Finding { mode: Mode::Observe, ..finding("https", RuleKind::RateLimit, verdict::DROP) };
     Event { finding: Some(found), ..event(Kind::Limit, Detail::Limit { source, over: 17 }) }
+}
+
+/// One of each kind, in the order of their codes, by processes of a unit.
+pub(crate) fn each_kind() -> Vec<Event> {
+    let found = |event, verdict| {
+        let found = finding("orders", RuleKind::Database, verdict);
+        Event { finding: Some(found), ..event }
+    };
+    let opener = Some(Opener { pid: 99, workload: Some("api".into()) });
+    let local = end([0; 4], 80, 6);
+    let mut events = vec![
+        exec(),
+        event(Kind::Fork, Detail::Fork { child_pid: 5, child_ppid: 4, child_start_ns: 3 }),
+        event(Kind::Exit, Detail::Exit { code: None, signal: Some(9) }),
+        denied_connect(),
+        event(Kind::Bind, Detail::Bind { local }),
+        event(Kind::Listen, Detail::Listen { local }),
+        limited(),
+        event(Kind::Socket, Detail::Socket { family: 17, protocol: 3 }),
+        unix(Direction::Client),
+        event(Kind::Source, Detail::Source { source: end([192, 0, 2, 7], 5432, 6) }),
+        found(held(opener, false), verdict::ALERT),
+    ];
+    let place = placed("/system.slice/cron.service").actor.and_then(|who| who.place);
+    for who in events.iter_mut().filter_map(|event| event.actor.as_mut()) {
+        who.place.clone_from(&place);
+    }
+    events
 }
 
 prop_compose! {
@@ -126,10 +176,39 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_container()(runtime in prop::sample::select(&[Runtime::Docker, Runtime::Machine, Runtime::Lxc][..]),
+                       id in prop_oneof![any_text(), Just(Text::from(&*"0f".repeat(32)))], monitor in any::<bool>())
+        -> Container {
+        Container { runtime, id, monitor }
+    }
+}
+
+prop_compose! {
+    /// Not only what `Placement::of` reads off a path: rendering relies on nothing that it promises.
+    fn any_place()(path in any_text(), names in any::<[Option<String>; 3]>(),
+                   container in prop::option::of(any_container()), user in any::<Option<u32>>()) -> Arc<Place> {
+        let [unit, pod, user_unit] = names;
+        Arc::new(Place { path, placement: Placement { unit, container, pod, user, user_unit } })
+    }
+}
+
+fn any_name() -> impl Strategy<Value = Arc<str>> {
+    any::<String>().prop_map(Arc::from)
+}
+
+prop_compose! {
     fn any_who()(program in any_program(), exe in any_exe(), comm in any::<[u8; 16]>(), numbers in any::<[u32; 4]>(),
-                 start_ns in any::<u64>(), cgroup in any::<u64>()) -> Who {
+                 start_ns in any::<u64>(), cgroup in any::<u64>(), place in prop::option::of(any_place()),
+                 workloads in prop::collection::vec(any_name(), 0..3)) -> Who {
         let [pid, ppid, uid, gid] = numbers;
-        Who { process: Actor { start_ns, cgroup, exe, workloads: WorkloadSet::EMPTY, pid, ppid, uid, gid, comm }, program }
+        let process = Actor { start_ns, cgroup, exe, workloads: WorkloadSet::EMPTY, pid, ppid, uid, gid, comm };
+        Who { process, program, place, workloads }
+    }
+}
+
+prop_compose! {
+    fn any_opener()(pid in any::<u32>(), workload in prop::option::of(any_name())) -> Opener {
+        Opener { pid, workload }
     }
 }
 
@@ -142,10 +221,9 @@ prop_compose! {
 
 fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
     prop_oneof![
-        (any_exe(), any_program()).prop_map(|(file, program)| (
-            Kind::Exec,
-            Detail::Exec { file, program, script: None, mapped: false }
-        )),
+        (any_exe(), any_program(), prop::option::of(any_exe()), any::<bool>()).prop_map(
+            |(file, program, script, mapped)| (Kind::Exec, Detail::Exec { file, program, script, mapped })
+        ),
         any::<(u32, u32, u64)>().prop_map(|(child_pid, child_ppid, child_start_ns)| {
             (Kind::Fork, Detail::Fork { child_pid, child_ppid, child_start_ns })
         }),
@@ -155,6 +233,13 @@ fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
             .prop_map(|(remote, datagram)| (Kind::Connect, Detail::Connect { remote, datagram })),
         any_end().prop_map(|local| (Kind::Bind, Detail::Bind { local })),
         any_end().prop_map(|local| (Kind::Listen, Detail::Listen { local })),
+        any::<(u16, u16)>()
+            .prop_map(|(family, protocol)| (Kind::Socket, Detail::Socket { family, protocol })),
+        (prop::sample::select(&Direction::ALL[..]), any_text())
+            .prop_map(|(direction, path)| (Kind::Unix, Detail::Unix { direction, path })),
+        any_end().prop_map(|source| (Kind::Source, Detail::Source { source })),
+        (any_end(), prop::option::of(any_opener()), any::<bool>())
+            .prop_map(|(remote, opener, closed)| (Kind::Held, Detail::Held { remote, opener, closed })),
         (any_end(), any::<u64>()).prop_map(|(source, over)| (Kind::Limit, Detail::Limit { source, over })),
     ]
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 2026-11-23T17:40:32.000Z exec    bash[4242] /usr/bin/bash -> /usr/bin/ls -la
-//! 2026-11-23T17:40:32.120Z connect DENY orders: only api may connect | psql[4243] /usr/bin/psql -> 10.0.0.1:5432/tcp
+//! 2026-11-23T17:40:32.120Z connect DENY orders: only api may connect | psql[4243] /usr/bin/psql in cron.service -> 10.0.0.1:5432/tcp
 //! 2026-11-23T17:40:33.007Z limit   would drop https: more than 50 connections/s | 192.0.2.7 -> port 443/tcp, 17 over
 //! ```
 //!
@@ -17,7 +17,10 @@ use monitor_common::{
 };
 
 use super::{family_name, protocol_name, sentence};
-use crate::event::{Detail, Event, Finding, Program, Text, Who};
+use crate::{
+    event::{Detail, Event, Finding, Program, Text, Who},
+    host::placement::Placement,
+};
 
 const TIME: Style = Style::new().dimmed();
 const KIND: Style = AnsiColor::Cyan.on_default();
@@ -78,6 +81,9 @@ impl Line<'_> {
         if !who.program.path.is_empty() {
             self.plain(format_args!(" {}", Word(&who.program.path)));
         }
+        if let Some(whereabouts) = who.place.as_deref().and_then(|place| whereabouts(&place.placement)) {
+            self.plain(format_args!(" in {}", Word(&whereabouts)));
+        }
     }
 
     fn detail(&mut self, event: &Event) {
@@ -136,6 +142,27 @@ impl Line<'_> {
             self.plain(format_args!(" ..."));
         }
     }
+}
+
+/// The unit or the container. A container that only the unit around it vouches for stands behind that unit's name, in which
+/// no `/` can be.
+fn whereabouts(placement: &Placement) -> Option<Text> {
+    let unit = placement.unit.as_deref();
+    // Who watches over a container is not inside of it.
+    let Some(container) = placement.container.as_ref().filter(|container| !container.monitor) else {
+        return unit.map(Text::from);
+    };
+    let id = container.id.bytes();
+    // Random ids are known by their beginning, as the runtimes' own lists show them; names are left whole.
+    let is_random = id.len() == 64 && id.iter().all(u8::is_ascii_hexdigit);
+    let name = [container.runtime.name().as_bytes(), b":", if is_random { &id[..12] } else { id }].concat();
+    let own = |unit: &str| str::from_utf8(id).is_ok_and(|id| unit.contains(id));
+    Some(match unit {
+        Some(unit) if placement.user.is_some() || !own(unit) => {
+            Text::new([unit.as_bytes(), b"/", &name[..]].concat())
+        }
+        _ => Text::new(name),
+    })
 }
 
 /// Somebody else's text as one word: quoted if it has blanks, quotes or what separates columns, or is empty.

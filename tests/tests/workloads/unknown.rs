@@ -22,7 +22,7 @@ fn nobody_is_unknown_two_seconds_after_readiness() -> Result<()> {
         lives.push((Life::start(scene.program(&scene.place.join(name), &group)?)?, workloads));
     }
     // Longer than the agent takes to start; ended by the deadline below if need be.
-    let count = if slowdown() > 1.0 { 2_000 } else { 8_000 };
+    let count = if slowdown() > 1.0 { 2_000 } else { 60_000 };
     let exit0 = scene.place.copy("exit0", "exit0")?;
     let storm = Program::probe()?.arg("spawn").with("program", exit0).with("threads", "2");
     let mut storm = storm.with("count", count.to_string()).inside(&group)?.start()?;

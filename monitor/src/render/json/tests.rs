@@ -1,9 +1,9 @@
-use monitor_common::{event::Kind, identity::ExeId};
+use monitor_common::{event::Kind, identity::ExeId, policy::masks::Direction};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{super::samples, line};
-use crate::event::{Detail, Event, Program, Text};
+use crate::event::{Detail, Event, Opener, Program, Text};
 
 fn parsed(event: &Event) -> Value {
     let mut out = Vec::new();
@@ -16,7 +16,7 @@ fn an_exec_tells_the_new_program_and_by_whom() {
     let exe = |path: &str, ino: u64| json!({"path": path, "dev": "253:1", "ino": ino, "ctime": "2023-11-14T22:13:20.000000005Z", "size": 4096});
     let expected = json!({
         "type": "event", "kind": "exec", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
-        "pid": 4242, "ppid": 1, "start_ns": 7, "uid": 1000, "gid": 100, "cgroup": 42, "comm": "bash",
+        "pid": 4242, "ppid": 1, "start_ns": 7, "uid": 1000, "gid": 100, "cgroup": 42, "comm": "bash", "workloads": [],
         "exe": exe("/usr/bin/ls", 12), "args": ["ls", "-la", "a b"], "args_truncated": false,
         "by": exe("/usr/bin/bash", 11),
     });
@@ -64,6 +64,99 @@ fn the_other_kinds_have_their_fields() {
         (&value["addr"], &value["port"], &value["kind"]),
         (&json!("0.0.0.0"), &json!(80), &json!("listen"))
     );
+}
+
+fn assert_fields(event: &Event, expected: &Value) {
+    let value = parsed(event);
+    for (key, expected) in expected.as_object().unwrap() {
+        assert_eq!(value.get(key), Some(expected), "{key} in {value}");
+    }
+}
+
+#[test]
+fn kinds_about_databases_and_sockets_have_their_fields() {
+    let remote = json!({"addr": "10.0.0.1", "port": 5432, "family": "ipv4", "protocol": "tcp"});
+    let held = |opener: Option<Opener>, closed: bool, more: Value| {
+        let event = samples::held(opener, closed);
+        assert_fields(&event, &remote);
+        assert_fields(&event, &more);
+    };
+    held(
+        None,
+        true,
+        json!({"kind": "held", "origin": "existing", "opener_pid": null, "opener_workload": null, "closed": true}),
+    );
+    held(
+        Some(Opener { pid: 7, workload: Some("api".into()) }),
+        false,
+        json!({"origin": "handover", "opener_pid": 7, "opener_workload": "api", "closed": false, "comm": "bash"}),
+    );
+    held(
+        Some(Opener { pid: 7, workload: None }),
+        false,
+        json!({"origin": "handover", "opener_pid": 7, "opener_workload": null}),
+    );
+    for direction in [Direction::Client, Direction::Server] {
+        let expected = json!({
+            "kind": "unix", "direction": direction.name(), "socket": "/run/postgresql/.s.PGSQL.5432", "pid": 4242,
+        });
+        assert_fields(&samples::unix(direction), &expected);
+    }
+    for (family, name, protocol) in [(2, "ipv4", 1), (10, "ipv6", 58), (17, "packet", 0x0800)] {
+        let event = samples::event(Kind::Socket, Detail::Socket { family, protocol });
+        assert_fields(
+            &event,
+            &json!({"kind": "socket", "family": name, "protocol_number": protocol, "pid": 4242}),
+        );
+    }
+    let source = Detail::Source { source: samples::end([192, 0, 2, 7], 5432, 6) };
+    let expected = json!({
+        "type": "event", "kind": "source", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
+        "source": "192.0.2.7", "port": 5432, "protocol": "tcp",
+    });
+    assert_eq!(parsed(&samples::event(Kind::Source, source)), expected);
+}
+
+#[test]
+fn where_a_process_belongs_is_told_as_far_as_its_group_says() {
+    let keys = ["cgroup_path", "unit", "container", "pod", "owner_uid", "user_unit"];
+    let id = "0123456789abcdef".repeat(4);
+    let cases = [
+        ("/".to_owned(), json!({"cgroup_path": "/"})),
+        (
+            "/system.slice/api.service".to_owned(),
+            json!({"cgroup_path": "/system.slice/api.service", "unit": "api.service"}),
+        ),
+        (format!("/docker/{id}"), json!({"container": {"runtime": "docker", "id": id}})),
+        (
+            format!("/kubepods/burstable/pod1b-2c/{id}"),
+            json!({"pod": "1b-2c", "container": {"runtime": "kubernetes", "id": id}}),
+        ),
+        (
+            format!("/machine.slice/libpod-conmon-{id}.scope"),
+            json!({
+                "unit": format!("libpod-conmon-{id}.scope"),
+                "container": {"runtime": "podman", "id": id, "monitor": true},
+            }),
+        ),
+        (
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/tool.service".to_owned(),
+            json!({"unit": "user@1000.service", "owner_uid": 1000, "user_unit": "tool.service"}),
+        ),
+        ("/a\n\u{1b}".to_owned(), json!({"cgroup_path": "/a\\n\\u{1b}"})),
+    ];
+    for (path, mut expected) in cases {
+        let value = parsed(&samples::placed(&path));
+        if expected.get("cgroup_path").is_none() {
+            expected["cgroup_path"] = json!(path);
+        }
+        for key in keys {
+            assert_eq!(value.get(key), expected.get(key), "{key} of {path}");
+        }
+        assert_eq!(value["workloads"], json!(["api", "shells"]));
+    }
+    let unknown = parsed(&samples::exec());
+    assert!(keys.iter().all(|key| unknown.get(key).is_none()), "{unknown}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use monitor_common::event::Kind;
+use monitor_common::{event::Kind, policy::masks::Direction};
 use proptest::prelude::*;
 
 use super::{super::samples, line};
@@ -39,6 +39,23 @@ fn each_kind_has_its_line() {
             "bind    bash[4242] /usr/bin/bash on 10.0.0.1:80/udp",
         ),
         (
+            samples::event(Kind::Socket, Detail::Socket { family: 17, protocol: 3 }),
+            "socket  bash[4242] /usr/bin/bash packet socket, protocol 3",
+        ),
+        (
+            samples::unix(Direction::Client),
+            "unix    bash[4242] /usr/bin/bash -> /run/postgresql/.s.PGSQL.5432",
+        ),
+        (
+            samples::unix(Direction::Server),
+            "unix    bash[4242] /usr/bin/bash on /run/postgresql/.s.PGSQL.5432",
+        ),
+        (
+            samples::event(Kind::Source, Detail::Source { source: samples::end([192, 0, 2, 7], 5432, 6) }),
+            "source  192.0.2.7 -> port 5432/tcp",
+        ),
+        (samples::held(None, true), "held    bash[4242] /usr/bin/bash has 10.0.0.1:5432/tcp"),
+        (
             samples::denied_connect(),
             "connect DENY orders: only api may connect | bash[4242] /usr/bin/bash -> 10.0.0.1:5432/tcp",
         ),
@@ -48,6 +65,35 @@ fn each_kind_has_its_line() {
         ),
     ] {
         assert_eq!(text(&event, false), format!("{prefix} {expected}\n"));
+    }
+}
+
+#[test]
+fn where_a_process_belongs_stands_behind_its_program() {
+    let id = "0123456789abcdef".repeat(4);
+    for (path, expected) in [
+        ("/".to_owned(), ""),
+        ("/some/group".to_owned(), ""),
+        ("/system.slice/api.service/inner".to_owned(), " in api.service"),
+        (format!("/system.slice/docker-{id}.scope"), " in docker:0123456789ab"),
+        (format!("/docker/{id}"), " in docker:0123456789ab"),
+        ("/lxc.payload.web-frontend-production".to_owned(), " in lxc:web-frontend-production"),
+        ("/lxc.payload.a | \n\"b".to_owned(), r#" in "lxc:a | \n\"b""#),
+        // Not inside, but beside it.
+        (
+            format!("/machine.slice/conmon-{}.scope", "a".repeat(64)),
+            " in conmon-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.scope",
+        ),
+        // The word of a unit and of a user.
+        (format!("/system.slice/api.service/docker-{id}"), " in api.service/docker:0123456789ab"),
+        (
+            format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope"),
+            " in user@1000.service/podman:0123456789ab",
+        ),
+    ] {
+        let line = text(&samples::placed(&path), false);
+        let expected = format!("exit    bash[4242] /usr/bin/bash{expected} exit code 0\n");
+        assert!(line.ends_with(&expected), "{path}: {line}");
     }
 }
 
