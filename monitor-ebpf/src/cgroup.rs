@@ -58,7 +58,7 @@ pub fn enter(scratch: &Scratch, len: usize, id: u64) {
     if end.workloads.is_empty() {
         return;
     }
-    if CGROUPS.insert(id, &end.workloads, 0).is_err() {
+    if CGROUPS.insert(id, end.workloads, 0).is_err() {
         stat(Stat::CgroupTableFull);
     }
 }

@@ -123,11 +123,12 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
     let by_port = by_port(&DATABASE_PORTS, protocol, port);
     let Some(masks) = masks().filter(|masks| !by_port.and(&masks.sources).is_empty()) else { return false };
     let level = global!(SETTINGS.scope_level);
-    // SAFETY: the context is valid, and the socket is a full one.
-    if level != 0
-        && unsafe { bpf_skb_ancestor_cgroup_id(raw, level as i32) } != global!(SETTINGS.scope_cgroup)
-    {
-        return false;
+    if level != 0 {
+        // SAFETY: the context is valid, and the socket is a full one.
+        let above = unsafe { bpf_skb_ancestor_cgroup_id(raw, level as i32) };
+        if above != global!(SETTINGS.scope_cgroup) {
+            return false;
+        }
     }
     let Some((from, to)) = ends(raw) else { return false };
     let decision = decide_source(masks, &by_port, Some(to), from);
@@ -179,7 +180,7 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
     {
         return count(Kind::Source, Count::Repeated);
     }
-    let _ = REFUSED.insert(key, &now, 0);
+    let _ = REFUSED.insert(key, now, 0);
     let family = if from.is_v4() { 4 } else { 6 };
     let source = Endpoint { addr: from, port, protocol, family, zero: 0 };
     emit(Kind::Source, &Source { header: header(Kind::Source, decision, 0), source });
@@ -198,7 +199,7 @@ pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) -> boo
     }
     let slot = database_slot(Direction::Client, decision.rule, process.workloads.first());
     let connection = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
-    let _ = CONNECTIONS.insert(cookie, &connection, 0);
+    let _ = CONNECTIONS.insert(cookie, connection, 0);
     true
 }
 
@@ -207,7 +208,7 @@ pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) -> boo
 pub fn listens(decision: &Decision, local: &Endpoint, process: &Known, pid: u32) {
     let slot = database_slot(Direction::Server, decision.rule, process.workloads.first());
     let listener = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
-    let _ = LISTENERS.insert(port_index(local.protocol, local.port), &listener, 0);
+    let _ = LISTENERS.insert(port_index(local.protocol, local.port), listener, 0);
 }
 
 /// A connection is established: in whatever context its last packet came in.
@@ -222,7 +223,7 @@ pub fn established(sock: Object, accepted: bool) {
         // SAFETY: entries change as a whole.
         let Some(listener) = (unsafe { LISTENERS.get(index) }) else { return };
         let connection = Connection { since_ns: now, open: 1, ..*listener };
-        if CONNECTIONS.insert(cookie, &connection, 0).is_ok() {
+        if CONNECTIONS.insert(cookie, connection, 0).is_ok() {
             opened(connection.slot);
         }
     } else if let Some(connection) = CONNECTIONS.get_ptr_mut(cookie) {

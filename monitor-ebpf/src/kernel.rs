@@ -34,12 +34,14 @@ impl Object {
 }
 
 /// Reads a field of a program's context: volatile, because the kernel rewrites each access and wants its exact width.
+#[allow(clippy::macro_metavars_in_unsafe, reason = "what is passed is a path of fields")]
 #[macro_export]
 macro_rules! context {
-    ($context:expr, $($field:tt)+) => {
+    ($context:expr, $($field:tt)+) => {{
+        let context = $context;
         // SAFETY: the context is valid for the run of the program, and the verifier checks the access.
-        unsafe { core::ptr::read_volatile(&raw const (*$context).$($field)+) }
-    };
+        unsafe { core::ptr::read_volatile(&raw const (*context).$($field)+) }
+    }};
 }
 
 /// Loads a field by its name in the table of kernel fields.

@@ -57,7 +57,7 @@ fn refuses(bprm: Object) -> bool {
     let start: u16 = field!(bprm, bprm_buf);
     if start == u16::from_ne_bytes(*b"#!") {
         let script = Script { file: scratch.record.file, member: scratch.member };
-        let _ = SCRIPTS.insert(bpf_get_current_pid_tgid(), &script, 0);
+        let _ = SCRIPTS.insert(bpf_get_current_pid_tgid(), script, 0);
     }
     let pid = pid();
     if !in_scope() || is_exempt(pid, parent) {

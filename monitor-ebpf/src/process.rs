@@ -10,7 +10,7 @@ use monitor_common::{
     count::{Count, Stat},
     event::exec::flags,
     event::{Kind, exit::Exit, fork::Fork},
-    identity::{LOADER, UNSURE},
+    identity::{LOADER, Process, UNSURE},
     policy::{Decision, Mode, RuleKind, verdict},
 };
 
@@ -214,7 +214,9 @@ pub fn submit(buffer: &Buffer) {
 
 #[inline(always)]
 fn remember(context: &BtfTracePointContext, pid: u32, scratch: &Scratch) {
-    if PROCESSES.insert(pid, &scratch.process, 0).is_err() {
+    // By reference: it is large for the stack.
+    let process: &Process = &scratch.process;
+    if PROCESSES.insert(pid, process, 0).is_err() {
         warn!(context, "process {} can't be remembered: the table is full", pid);
         stat(Stat::ProcessTableFull);
     }
