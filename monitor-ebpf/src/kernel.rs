@@ -34,7 +34,6 @@ impl Object {
 }
 
 /// Reads a field of a program's context: volatile, because the kernel rewrites each access and wants its exact width.
-#[allow(clippy::macro_metavars_in_unsafe, reason = "what is passed is a path of fields")]
 #[macro_export]
 macro_rules! context {
     ($context:expr, $($field:tt)+) => {{

@@ -9,6 +9,8 @@
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
+// Of `context!`: what is passed into the unsafe block is a path of fields.
+#![allow(clippy::macro_metavars_in_unsafe)]
 #![feature(core_intrinsics)]
 
 mod cgroup;
