@@ -41,6 +41,8 @@ impl Attach {
 pub enum Needed {
     /// Always: without it the agent would be blind.
     Always,
+    /// When a sink writes events, or there is a database rule: it costs each connection a little.
+    States,
     /// When a workload asks for a cgroup or unit.
     Cgroups,
     /// To refuse execs; without it they are killed.
@@ -69,6 +71,7 @@ impl Needed {
         let database = |asks: fn(&Database) -> bool| config.databases.iter().any(asks);
         match self {
             Self::Always => true,
+            Self::States => !config.databases.is_empty() || config.sinks.iter().any(|sink| sink.events),
             Self::Cgroups => {
                 config.workloads.iter().any(|asks| !asks.units.is_empty() || !asks.cgroups.is_empty())
             }
@@ -145,7 +148,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         program: "listen",
         attach: Attach::Tracepoint("inet_sock_set_state"),
-        needed: Needed::Always,
+        needed: Needed::States,
         feeds: &[Kind::Listen],
     },
     Probe {

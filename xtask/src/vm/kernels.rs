@@ -16,6 +16,9 @@ pub struct Kernel {
 /// What every guest loads, with what these depend on; one that is built into a kernel is left out.
 pub const MODULES: &[&str] = &[
     "veth",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
     // Link kinds and packet hooks that scenarios set up.
     "dummy",
     "8021q",
