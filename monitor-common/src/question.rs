@@ -1,7 +1,8 @@
-//! A request as the program `evaluate` is asked it: the same decisions as in the hooks, without anybody doing anything.
+//! A request as the programs `ask` and `ask_database` are asked it: the decisions of the hooks, without anybody doing
+//! anything.
 //!
 //! The agent's commands make a [`Question`] of a request, with everything that a hook would find out for itself. User space
-//! answers it from the compiled policy, the kernel program from its maps; both give the same [`Answer`].
+//! answers it from the compiled policy, a kernel program from its maps; both give the same [`Answer`].
 
 use crate::{
     addr::Addr,

@@ -1,6 +1,6 @@
 //! Answers questions: the decisions of the hooks, over requests that nobody made.
 //!
-//! Attached nowhere. `monitor explain --kernel` runs it (`BPF_PROG_TEST_RUN`) with a [`Question`] as the packet, over which it
+//! Attached nowhere. `monitor explain --kernel` runs them (`BPF_PROG_TEST_RUN`) with a [`Question`] as the packet, over which it
 //! writes the [`Answer`]. Everything that a hook asks the kernel is in the question; from there on it is the code of the hooks.
 
 use aya_ebpf::{
@@ -39,9 +39,36 @@ pub struct Asked {
     answer: Answer,
 }
 
-/// Answers one question.
+/// Answers a question about a database.
+///
+/// VERIFIER: a program of its own, because it walks each way of deciding on its own, and those of all questions together come
+/// near to what it is willing to walk.
 #[xdp]
-pub fn evaluate(context: XdpContext) -> u32 {
+pub fn ask_database(context: XdpContext) -> u32 {
+    evaluate(&context, |question, scratch| match question.kind {
+        kind::SOURCE => of_packet(question),
+        _ => of_process(question, scratch, |by, scratch| of_database(question, scratch, &by.workloads)),
+    })
+}
+
+/// Answers any other question.
+#[xdp]
+pub fn ask(context: XdpContext) -> u32 {
+    evaluate(&context, |question, scratch| {
+        if question.kind == kind::CGROUP_MADE {
+            copy(&question.path, &mut scratch.path);
+            cgroup::enter(scratch, question.path_from as usize, question.cgroups[0]);
+            return Decision::NONE;
+        }
+        of_process(question, scratch, |by, scratch| match question.kind {
+            kind::EXEC => of_exec(question, scratch, by),
+            _ => raw::decide(&by.workloads),
+        })
+    })
+}
+
+#[inline(always)]
+fn evaluate(context: &XdpContext, decide: impl FnOnce(&Question, &mut Scratch) -> Decision) -> u32 {
     let Some(asked) = QUESTION.get_ptr_mut(0) else { return XDP_ABORTED };
     // SAFETY: a live map value of this CPU, which nothing else uses before the program has ended; the helpers check the rest.
     let asked = unsafe {
@@ -52,7 +79,7 @@ pub fn evaluate(context: XdpContext) -> u32 {
         &mut *asked
     };
     let Some(mut buffer) = Buffer::take() else { return XDP_ABORTED };
-    let decision = answer(&asked.question, buffer.scratch());
+    let decision = decide(&asked.question, buffer.scratch());
     asked.answer = Answer {
         workloads: buffer.scratch().process.workloads,
         rule: decision.rule,
@@ -68,30 +95,19 @@ pub fn evaluate(context: XdpContext) -> u32 {
     if code == 0 { XDP_PASS } else { XDP_ABORTED }
 }
 
+/// Decides about what a process asks for, if the policy speaks of it.
 #[inline(always)]
-fn answer(question: &Question, scratch: &mut Scratch) -> Decision {
-    match question.kind {
-        kind::CGROUP_MADE => {
-            copy(&question.path, &mut scratch.path);
-            cgroup::enter(scratch, question.path_from as usize, question.cgroups[0]);
-            return Decision::NONE;
-        }
-        kind::SOURCE => return of_packet(question),
-        _ => {}
-    }
+fn of_process(
+    question: &Question,
+    scratch: &mut Scratch,
+    decide: impl FnOnce(&Known, &mut Scratch) -> Decision,
+) -> Decision {
     subject(question, scratch);
     let by = Known::of(&scratch.process);
     if !question.is_in_scope(global!(SETTINGS.scope_cgroup), global!(SETTINGS.scope_level)) {
         return Decision::NONE;
     }
-    match question.kind {
-        kind::EXEC => of_exec(question, scratch, &by),
-        kind::CONNECT | kind::UNIX_CONNECT => {
-            of_database(question, scratch, Direction::Client, &by.workloads)
-        }
-        kind::BIND | kind::UNIX_BIND => of_database(question, scratch, Direction::Server, &by.workloads),
-        _ => raw::decide(&by.workloads),
-    }
+    decide(&by, scratch)
 }
 
 #[inline(always)]
@@ -133,14 +149,10 @@ fn of_exec(question: &Question, scratch: &mut Scratch, by: &Known) -> Decision {
 }
 
 #[inline(always)]
-fn of_database(
-    question: &Question,
-    scratch: &mut Scratch,
-    direction: Direction,
-    workloads: &WorkloadSet,
-) -> Decision {
-    // VERIFIER: the candidates go through the buffer, so that there is one state to decide from, whichever they are.
-    scratch.met = if matches!(question.kind, kind::UNIX_CONNECT | kind::UNIX_BIND) {
+fn of_database(question: &Question, scratch: &mut Scratch, workloads: &WorkloadSet) -> Decision {
+    let serves = matches!(question.kind, kind::BIND | kind::UNIX_BIND);
+    let direction = if serves { Direction::Server } else { Direction::Client };
+    let candidates = if matches!(question.kind, kind::UNIX_CONNECT | kind::UNIX_BIND) {
         copy(&question.path, &mut scratch.path);
         scratch.from = u64::from(question.path_from);
         scratch.member = Membership::NONE;
@@ -149,7 +161,13 @@ fn of_database(
     } else {
         database::candidates(direction, &question.to)
     };
-    policy::decide(database::rules_for(direction), &scratch.met, workloads)
+    // VERIFIER: the candidates go through the buffer, so that there is one state to decide from, whichever they are.
+    // SAFETY: a field of a live reference; volatile, so that it is written and read.
+    let candidates = unsafe {
+        (&raw mut scratch.met).write_volatile(candidates);
+        (&raw const scratch.met).read_volatile()
+    };
+    policy::decide(database::rules_for(direction), &candidates, workloads)
 }
 
 /// Copies a text to the beginning of a buffer.

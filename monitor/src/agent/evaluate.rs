@@ -38,7 +38,9 @@ impl Evaluator {
         let policy = asker.policy();
         let sizes = Sizes { databases: policy.database_rules[0].len(), rate_limits: policy.rate_rules.len() };
         let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
-        kernel.load(Kernel::evaluator()?)?;
+        for probe in Kernel::evaluators() {
+            kernel.load(probe)?;
+        }
         kernel.apply(policy)?;
         let mut files = Files::new(&mut kernel)?;
         files.update(asker.files().clone())?;

@@ -1,8 +1,8 @@
-//! Asks the kernel program `evaluate`.
+//! Asks the kernel programs that answer questions.
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{Program, TestRun as _, TestRunOptions};
-use monitor_common::question::{Answer, Question};
+use monitor_common::question::{Answer, Question, kind};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
@@ -11,22 +11,23 @@ use super::{
 };
 
 impl Kernel {
-    /// The program that answers questions.
-    ///
-    /// # Errors
-    /// None in a build that passed its tests.
-    pub fn evaluator() -> Result<&'static Probe> {
-        PROBES.iter().find(|probe| probe.needed == Needed::Asked).context("no program answers questions")
+    /// The programs that answer questions.
+    pub fn evaluators() -> impl Iterator<Item = &'static Probe> {
+        PROBES.iter().filter(|probe| probe.needed == Needed::Asked)
     }
 
-    /// Asks a question; the program must be loaded.
+    /// Asks a question; the programs must be loaded.
     ///
     /// # Errors
     /// If the kernel doesn't run it, or it gave up.
     pub fn evaluate(&self, question: &Question) -> Result<Answer> {
-        let evaluator = self.programs().find(|(probe, _)| probe.needed == Needed::Asked);
-        let Some((probe, Program::Xdp(program))) = evaluator else {
-            bail!("the program that answers questions is not loaded")
+        let name = match question.kind {
+            kind::CGROUP_MADE | kind::EXEC | kind::RAW => "ask",
+            _ => "ask_database",
+        };
+        let Some((probe, Program::Xdp(program))) = self.programs().find(|(probe, _)| probe.program == name)
+        else {
+            bail!("program {name}, which answers questions, is not loaded")
         };
         // The kernel refuses to write less than the whole packet.
         let mut out = [0; size_of::<Question>()];

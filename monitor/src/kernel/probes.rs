@@ -184,7 +184,8 @@ pub const PROBES: &[Probe] = &[
         feeds: &[Kind::Socket],
     },
     Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
-    Probe { program: "evaluate", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
+    Probe { program: "ask", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
+    Probe { program: "ask_database", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
 ];
 
 #[cfg(test)]
