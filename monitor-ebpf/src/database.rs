@@ -148,7 +148,9 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
 pub fn decide_source(masks: &'static Masks, by_port: &RuleSet, to: Option<Addr>, from: Addr) -> Decision {
     let by_address = to.map_or(&masks.nothing, |to| listed(&ADDRESSES, to, masks));
     let candidates = masks.database_candidates(Direction::Source, by_port, by_address);
-    policy::decide(&SOURCE_RULES, &candidates, listed(&SENDERS, from, masks))
+    let mut allowed = *listed(&SENDERS, from, masks);
+    policy::blur(&mut allowed);
+    policy::decide(&SOURCE_RULES, &candidates, &allowed)
 }
 
 /// Source and destination of a packet.

@@ -67,7 +67,7 @@ fn refuses(bprm: Object) -> bool {
     by.ppid = ppid;
     let Some(masks) = masks() else { return false };
     let candidates = masks.exec_candidates(&scratch.member.rules);
-    let decision = policy::decide(&EXEC_RULES, &candidates, &by.workloads);
+    let decision = policy::decide_plainly(&EXEC_RULES, &candidates, &by.workloads);
     // The arguments aren't where they can be read yet: a rule that asks for them is left to the tracepoint, and with
     // it those that come after.
     if !decision.enforces(verdict::DENY) || masks.exec_args.contains(decision.rule) {
@@ -114,7 +114,7 @@ fn refuses_map(file: Object) -> bool {
     executable::gather(file, scratch);
     let Some(masks) = masks() else { return false };
     let candidates = scratch.member.rules.without(&masks.exec_allow).without(&masks.exec_args);
-    let decision: Decision = policy::decide(&EXEC_RULES, &candidates, &by.workloads);
+    let decision: Decision = policy::decide_plainly(&EXEC_RULES, &candidates, &by.workloads);
     if !decision.enforces(verdict::DENY) {
         return false;
     }

@@ -160,7 +160,7 @@ pub fn judge(scratch: &mut Scratch, by: &Known) -> Decision {
         let cut = noted(scratch) & flags::ARGS_TRUNCATED != 0;
         candidates = masks.with_arguments(&candidates, &scratch.met, cut);
     }
-    policy::decide(&EXEC_RULES, &candidates, &by.workloads)
+    policy::decide_plainly(&EXEC_RULES, &candidates, &by.workloads)
 }
 
 const NO_WORKLOAD: monitor_common::policy::WorkloadSet = monitor_common::policy::WorkloadSet::EMPTY;

@@ -52,7 +52,7 @@ pub fn packet_socket(context: LsmContext) -> i32 {
 #[inline(always)]
 pub fn decide(workloads: &WorkloadSet) -> Decision {
     let only = RuleSet { bits: [1, 0, 0, 0] };
-    policy::decide(&RAW_RULES, &only, workloads)
+    policy::decide_plainly(&RAW_RULES, &only, workloads)
 }
 
 /// Whether the current process must not have such a socket.
