@@ -53,7 +53,9 @@ const IN_GUEST: &[&str] = &[
     "exec_rule::shapes::a_script_counts_as_its_interpreter_and_once",
     "database::only_the_clients_of_a_database_reach_it",
     "database::unix::",
-    "events::",
+    "events::an_exec_tells_who_ran_what",
+    "events::forks_and_exits_tell_of_children_and_codes",
+    "events::sockets_tell_both_ends_of_a_conversation",
     "rate_limit::an_interface_that_is_not_named_is_not_touched",
     "lifecycle::a_stopped_agent_leaves_nothing_behind",
 ];

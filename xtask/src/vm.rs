@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long one test binary may run when nothing else is asked for, in seconds.
-const TIMEOUT: u64 = 900;
+const TIMEOUT: u64 = 1800;
 
 /// What `vm` takes.
 #[derive(Debug, Default, clap::Args)]
