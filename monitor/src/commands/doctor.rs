@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use monitor_common::policy::RuleKind;
 use serde::Serialize;
 
 use crate::{
@@ -100,6 +101,11 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
     })
 }
 
+/// The table of a kind of rule as the policy file writes it.
+fn header(rule: &str) -> String {
+    if rule == RuleKind::RawSockets.name() { format!("[{rule}]") } else { format!("[[{rule}]]") }
+}
+
 /// Whether the packet program loads. It is attached nowhere: in the driver or behind it shows when it is.
 fn packets(ground: &Ground) -> Result<Capability> {
     let programs = trial::programs(ground, |probe| probe.needed == Needed::RateLimit)?;
@@ -119,7 +125,15 @@ fn uses(capabilities: &[Capability]) -> Vec<Use> {
         if state(feature) == "missing" { "nothing: only `degrade = \"observe\"`" } else { uses }
     };
     let kill = or_nothing(feature::EXEC_KILL, "a signal at exec, before the first instruction");
-    let deny = if state(feature::EXEC_DENY) == "enforced" { "BPF LSM: refused with EPERM" } else { kill };
+    let lsm = state(feature::EXEC_DENY) == "enforced";
+    let or_blind = |uses| {
+        if lsm {
+            uses
+        } else {
+            "nothing: unix sockets are not seen without BPF LSM; only `degrade = \"observe\"`"
+        }
+    };
+    let deny = if lsm { "BPF LSM: refused with EPERM" } else { kill };
     vec![
         Use { rule: "exec", action: "deny", uses: deny },
         Use { rule: "exec", action: "kill", uses: kill },
@@ -130,6 +144,22 @@ fn uses(capabilities: &[Capability]) -> Vec<Use> {
                 feature::CONNECT_DENY,
                 "cgroup connect and sendmsg programs: refused with EPERM",
             ),
+        },
+        Use {
+            rule: "database",
+            action: "sources",
+            uses: "cgroup programs at the socket: the packet is dropped",
+        },
+        Use { rule: "database", action: "sockets", uses: or_blind("BPF LSM: refused with EPERM") },
+        Use {
+            rule: "raw_sockets",
+            action: "deny",
+            uses: match lsm {
+                true => "cgroup socket programs, and BPF LSM for packet sockets: refused with EPERM",
+                false => {
+                    "cgroup socket programs for raw IP sockets; packet sockets are not seen without BPF LSM"
+                }
+            },
         },
         Use { rule: "rate_limit", action: "drop", uses: or_nothing(feature::PACKET_DROP, "XDP") },
     ]
@@ -155,7 +185,7 @@ impl Diagnosis {
         }
         out.push('\n');
         for row in &self.rules {
-            let _ = writeln!(out, "{:<14} {:<5} uses {}", format!("[[{}]]", row.rule), row.action, row.uses);
+            let _ = writeln!(out, "{:<15} {:<7} uses {}", header(row.rule), row.action, row.uses);
         }
     }
 }

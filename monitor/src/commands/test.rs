@@ -34,7 +34,8 @@ use crate::{
     expect = \"deny\"\n  \
     rule = \"no shells\"\n\n\
     A case asks one of connect, exec, bind, source, unix and raw, with the options of `monitor explain` as keys. `expect` is \
-    allow, alert, deny, kill, drop, or none if no rule decides; `rule` is the rule that must decide, and may be left out.")]
+    allow, alert, deny, kill (of a rule with that action, whatever this kernel does for `deny`), drop, or none if no rule \
+    decides; `rule` is the rule that must decide, and may be left out.")]
 pub struct Args {
     /// The configuration file; the files of a `policy.d` beside it are read too.
     #[arg(value_name = "POLICY")]

@@ -1,6 +1,6 @@
 //! What is known of this host.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use crate::host::{accounts::Accounts, cgroup, file::Tree};
 use crate::kernel::support;
@@ -17,6 +17,15 @@ pub(super) struct Facts {
     pub accounts: Option<Accounts>,
     /// Where the cgroup v2 tree is mounted.
     pub cgroups: Option<PathBuf>,
+    /// Ports that the kernel chooses from by itself.
+    pub local_ports: Option<RangeInclusive<u16>>,
+}
+
+/// `net.ipv4.ip_local_port_range`: the first port and the last.
+fn local_ports() -> Option<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = text.split_whitespace().map(str::parse);
+    Some(ports.next()?.ok()?..=ports.next()?.ok()?)
 }
 
 impl Facts {
@@ -28,6 +37,7 @@ impl Facts {
             accounts: tree.as_ref().and_then(|tree| Accounts::read(tree).ok()),
             tree,
             cgroups: cgroup::mount_point().ok(),
+            local_ports: local_ports(),
         }
     }
 

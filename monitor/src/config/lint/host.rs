@@ -1,5 +1,7 @@
 //! What this host lacks.
 
+use std::ops::RangeInclusive;
+
 use super::Lints;
 use crate::config::model::{Account, Action, Interfaces, Mode};
 use crate::config::pattern::is_glob;
@@ -10,10 +12,31 @@ pub(super) fn check(lints: &mut Lints) {
     unenforceable(lints);
     accounts(lints);
     cgroups(lints);
+    chosen_ports(lints);
     let Interfaces::Named(names) = &lints.config.agent.interfaces else { return };
     for name in names.iter().filter(|name| interfaces::index(&name.value).is_none()) {
         let message = format!("there is no interface {} on this host", quoted(&name.value));
         lints.warn(&name.place, message, "write one that `ip link` shows, or `interfaces = \"auto\"`");
+    }
+}
+
+/// Ports of databases that the kernel may give to whoever asks for any: it asks nobody then.
+fn chosen_ports(lints: &mut Lints) {
+    let Some(local) = lints.facts.local_ports.clone() else { return };
+    for rule in lints.config.databases.iter().filter(|rule| rule.servers.is_some()) {
+        let within =
+            |ports: &RangeInclusive<u16>| ports.start() <= local.end() && local.start() <= ports.end();
+        if let Some(ports) = rule.ports.iter().find(|ports| within(ports)) {
+            let message = format!(
+                "port {} of {} is one that the kernel chooses from ({} to {}): others than its `servers` can get it without a bind that is judged",
+                ports.start().max(local.start()),
+                quoted(&rule.name),
+                local.start(),
+                local.end()
+            );
+            let help = "let the database listen below that range, or put its ports into `net.ipv4.ip_local_reserved_ports`";
+            lints.warn(&rule.place, message, help);
+        }
     }
 }
 

@@ -165,6 +165,19 @@ fn a_host_may_not_be_able_to_hold_a_rule() {
 }
 
 #[test]
+fn a_port_may_be_one_that_the_kernel_chooses_from() {
+    let facts = Facts { local_ports: Some(32768..=60999), ..host() };
+    let of = |keys: &str| {
+        let found = linted_on(&database("a", keys), &facts);
+        found.into_iter().filter(|line| line.contains("chooses from")).count()
+    };
+    assert_eq!(of("ports = [35432]\nservers = []"), 1);
+    assert_eq!(of("ports = [\"5000-40000\"]\nservers = []"), 1);
+    assert_eq!(of("ports = [5432, 61000]\nservers = []"), 0);
+    assert_eq!(of("ports = [35432]\nclients = []"), 0);
+}
+
+#[test]
 fn names_may_be_unknown_to_the_host() {
     let text = "agent = { interfaces = [\"lo\", \"nowhere0\"], cgroup = \"/no/where\" }\n".to_owned()
         + &workload(
