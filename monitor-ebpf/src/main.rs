@@ -28,6 +28,7 @@ mod process;
 mod raw;
 mod socket;
 mod subject;
+mod traffic;
 mod unix;
 
 /// Required by `no_std`. `cargo xtask build` fails when a panic is reachable, so nothing calls it.

@@ -22,6 +22,7 @@ use crate::{
     field, global,
     kernel::Object,
     subject::{actor, in_scope, is_agent, known, pid},
+    traffic,
 };
 
 const REFUSE: i32 = 0;
@@ -119,7 +120,7 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
     if decision.rule != NO_RULE && remote.protocol == TCP && !refused {
         // SAFETY: the context is valid.
         let cookie = unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) };
-        if !database::asked(cookie, &decision, &process, pid) {
+        if !traffic::asked(cookie, &decision, &process, pid) {
             count(Kind::Connect, Count::Repeated);
             return PASS;
         }
@@ -216,8 +217,8 @@ pub fn listen(context: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (context.arg(1), context.arg(2));
     match new {
         TCP_LISTEN if old != TCP_LISTEN => listening(sock),
-        TCP_ESTABLISHED => database::established(sock, old == TCP_SYN_RECV),
-        TCP_CLOSE => database::closed(sock),
+        TCP_ESTABLISHED => traffic::established(sock, old == TCP_SYN_RECV),
+        TCP_CLOSE => traffic::closed(sock),
         _ => {}
     }
     0
@@ -244,7 +245,7 @@ fn listening(sock: Object) {
     // Its bind was counted; who never bound it, or did so before the policy, can be reported only.
     let mut decision = database::decide(Direction::Server, &local, &process.workloads);
     if decision.rule != NO_RULE {
-        database::listens(&decision, &local, &process, pid);
+        traffic::listens(&decision, &local, &process, pid);
     }
     if decision.is_finding() {
         decision.verdict = verdict::ALERT;
@@ -264,7 +265,7 @@ fn listening(sock: Object) {
 pub fn sent(context: BtfTracePointContext) -> i32 {
     let length: i32 = context.arg(1);
     if length > 0 {
-        database::used(Object::new(context.arg(0)));
+        traffic::used(Object::new(context.arg(0)));
     }
     0
 }

@@ -2,10 +2,11 @@
 //!
 //! A thread of its own, because a look at a file system may take its time.
 
+mod files;
+
 use std::{
     collections::HashMap,
     fs::File,
-    os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     sync::{
         Arc, PoisonError,
@@ -19,20 +20,19 @@ use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as KernelMap, MapData};
 use monitor_common::{
     event::held::Held,
-    identity::{ExeId, FileEntry, FileKey},
+    identity::ExeId,
     limit::{Bucket, BucketKey},
-    policy::{Membership, WorkloadSet},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
+use self::files::Named;
 use super::{
     counters::KernelCounters,
     held::{Counts, Holdings},
 };
 use crate::{
     config::Config,
-    event::Text,
     host::{
         cgroup::Groups,
         changes::Changes,
@@ -50,8 +50,6 @@ use crate::{
 
 /// How often files behind policy paths are looked at: a package upgrade is noticed within this time.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long the start waits for files to be read whose content the policy gives.
-const READ_AT_START: Duration = Duration::from_secs(60);
 /// How often the gauges are counted.
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
@@ -75,18 +73,6 @@ pub struct Watcher {
     buckets: KernelMap<MapData, BucketKey, Bucket>,
     /// Files that were said to have another content.
     told: Vec<(PathBuf, Content)>,
-}
-
-/// The files that the policy names by path.
-#[derive(Default)]
-struct Named {
-    files: HashMap<FileKey, FileEntry>,
-    /// Files whose content isn't the one that the policy gives, or not known to be.
-    unverified: Vec<(PathBuf, Content)>,
-    /// How many of them are not read yet.
-    pending: u64,
-    /// How many paths lead to another file than at the last look.
-    replaced: u64,
 }
 
 impl Watcher {
@@ -113,24 +99,6 @@ impl Watcher {
         watcher.read_files()?;
         watcher.update_places();
         Ok(watcher)
-    }
-
-    /// Enters the files for the first time; those whose content policy gives are read before.
-    fn read_files(&mut self) -> Result<()> {
-        let begun = Instant::now();
-        let mut told = false;
-        loop {
-            let Named { files, pending, .. } = self.named_files();
-            if pending == 0 || begun.elapsed() > READ_AT_START {
-                self.files.update(files)?;
-                return Ok(());
-            }
-            if !told && begun.elapsed() > Duration::from_secs(1) {
-                tracing::info!("reading the files whose SHA-256 the policy gives");
-                told = true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 
     /// Has it look for connections to databases in wrong hands, and tell `out`.
@@ -160,40 +128,6 @@ impl Watcher {
             tracing::warn!(left_out, "the table of cgroups is full: members of workloads are missed");
         }
         Ok(())
-    }
-
-    /// The files that the policy names by path, as they are now. When a path leads nowhere any more, its file is still
-    /// the one it led to last, wherever that was moved; until it is gone, or the path leads to another.
-    fn named_files(&mut self) -> Named {
-        let mut found = Named::default();
-        let last = self.handles.iter_mut().zip(&mut self.exes);
-        for (named, (handle, last)) in self.policy.files().iter().zip(last) {
-            let exe = match self.tree.resolve(&named.path) {
-                Ok(found) => {
-                    *handle = found.handle;
-                    Some(found.exe)
-                }
-                Err(_) => handle.as_ref().and_then(|handle| self.tree.again(handle)),
-            };
-            let Some(exe) = exe else { continue };
-            found.replaced += u64::from(last.replace(exe).is_some_and(|last| last.key() != exe.key()));
-            let fresh = FileEntry { exe, member: Membership::NONE, unverified: WorkloadSet::EMPTY };
-            let entry = found.files.entry(exe.key()).or_insert(fresh);
-            let mut member = named.member;
-            if !named.sha256.is_empty() {
-                match self.contents.look(&self.tree, &named.path, &named.sha256) {
-                    Content::Verified(version) if version.same(&exe) => {}
-                    other => {
-                        entry.unverified.add(&member.workloads);
-                        member.workloads = WorkloadSet::EMPTY;
-                        found.pending += u64::from(matches!(other, Content::Reading(..) | Content::TooFresh));
-                        found.unverified.push((named.path.clone(), other));
-                    }
-                }
-            }
-            entry.member.add(&member);
-        }
-        found
     }
 
     /// Enters processes that are not in the kernel's table; those that were found, and how many are still unknown.
@@ -327,20 +261,6 @@ impl Watcher {
             }
             *counted = Some(Instant::now());
         }
-    }
-
-    /// Says once of each file why it isn't believed.
-    fn tell_unverified(&mut self, unverified: Vec<(PathBuf, Content)>) {
-        for (path, why) in &unverified {
-            let known = self.told.iter().any(|(told, before)| told == path && before == why);
-            if !known && !matches!(why, Content::Reading(..) | Content::TooFresh) {
-                tracing::warn!(
-                    "{} counts for no workload with a `sha256`: {why}",
-                    Text::new(path.as_os_str().as_bytes()).quoted()
-                );
-            }
-        }
-        self.told = unverified;
     }
 
     /// Sources tracked, by rate limit.
