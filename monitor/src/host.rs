@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod changes;
 pub mod connections;
 pub mod content;
+mod escape;
 pub mod file;
 pub mod interfaces;
 pub mod mounts;

@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use monitor_common::identity::kernel_dev;
 
+use super::escape;
+
 /// One line of `mountinfo` (`Documentation/filesystems/proc.rst`, section 3.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountLine {
@@ -99,23 +101,7 @@ fn line(line: &[u8]) -> Option<MountLine> {
 
 /// Undoes the kernel's octal escapes of space, tab, newline and backslash.
 fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = (*first == b'\\').then(|| tail.get(..3)).flatten();
-        let code = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        match code {
-            Some(code) => {
-                out.push(code);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
+    escape::undo(field, br"\", 3, 8)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The names that systemd and container runtimes give to control groups.
 
 use super::{Container, Runtime};
-use crate::event::Text;
+use crate::{event::Text, host::escape};
 
 /// Kinds of units that have processes.
 const UNITS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
@@ -121,23 +121,5 @@ pub fn is_id(id: &str) -> bool {
 
 /// Undoes systemd's escapes: `-` stands for `/`, which no name of a machine has, so only `\x2d` and the like are left.
 fn unescape(name: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let digits = tail.strip_prefix(b"x").filter(|_| *first == b'\\').and_then(|tail| tail.get(..2));
-        let code = digits
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        match code {
-            Some(code) => {
-                out.push(code);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
+    escape::undo(name.as_bytes(), br"\x", 2, 16)
 }
