@@ -36,6 +36,30 @@ impl Addr {
         }
     }
 
+    /// Its two halves as they lie in memory, for arithmetic on whole words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        let b = &self.bytes;
+        [
+            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+            u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+        ]
+    }
+
+    /// From [`Self::words`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        let (a, b) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
+        Self {
+            bytes: [
+                a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6],
+                b[7],
+            ],
+        }
+    }
+
     /// Whether it stands for any address, as IPv4 or IPv6.
     #[inline(always)]
     #[must_use]
@@ -63,19 +87,6 @@ impl Addr {
             index += 1;
         }
         true
-    }
-
-    /// Its first 64 bits, the rest zero.
-    #[inline(always)]
-    #[must_use]
-    pub fn network_64(&self) -> Self {
-        let mut masked = *self;
-        let mut index = 8;
-        while index < 16 {
-            masked.bytes[index] = 0;
-            index += 1;
-        }
-        masked
     }
 }
 
@@ -123,8 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_the_first_64_bits() {
+    fn words_are_its_halves() {
         let addr = Addr { bytes: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8] };
-        assert_eq!(addr.network_64().bytes, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(Addr::from_words(addr.words()), addr);
+        assert_eq!(Addr::from_words([addr.words()[0], 0]).bytes[..9], [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0]);
     }
 }

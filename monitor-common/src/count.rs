@@ -202,10 +202,23 @@ pub enum Outcome {
     WouldDrop = 2,
     /// Over the limit, but from a protected address or to a protected port.
     Protected = 3,
+    /// Over what the source may, but of a connection that it holds and within what its connections may.
+    Spared = 4,
 }
 
-/// How many [`Outcome`]s there are.
-pub const OUTCOMES: u32 = 4;
+impl Outcome {
+    /// All, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Drop, Self::WouldDrop, Self::Protected, Self::Spared];
+}
+
+/// Places kept for [`Outcome`]s, a power of two.
+pub const OUTCOMES: u32 = 8;
+/// Index of the counters of packets that no rule could judge, behind those of rules.
+pub const UNPARSED_COUNTER: u32 = limits::RULES as u32;
+/// Index of the counters of bans by hand.
+pub const BAN_COUNTER: u32 = UNPARSED_COUNTER + 1;
+/// How many counters of packets there are.
+pub const PACKET_COUNTERS: u32 = BAN_COUNTER + 1;
 
 /// Packets that no rate limit could judge; the value is the index.
 #[repr(u32)]

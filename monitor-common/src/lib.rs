@@ -45,4 +45,5 @@ pub mod packet;
 pub mod policy;
 pub mod question;
 pub mod settings;
+pub mod sources;
 pub mod verifier;

@@ -38,10 +38,24 @@ pub const CONNECTIONS: u32 = 65_536;
 pub const LISTENERS: u32 = 4096;
 /// Senders that a database rule refused and that were reported less than a second ago.
 pub const REFUSED_SOURCES: u32 = 16_384;
-/// Rate limits that may speak of one port (of one protocol).
-pub const LIMITS_PER_PORT: usize = 4;
-/// Sources whose rate is tracked (all rate limits together); the least recently seen is forgotten first.
-pub const SOURCES: u32 = 131_072;
+/// Rate limits that may apply to one packet.
+pub const LIMITS_PER_PACKET: usize = 6;
+/// Sets of the table of sources by default ([`crate::sources::Set`], 704 bytes each): 131,072 sources, 11.5 MB.
+pub const SOURCE_SETS: u32 = 16_384;
+/// Places for interfaces: a power of two.
+pub const INTERFACES: u32 = 4096;
+/// Buckets for sources that find no place in the table: a power of two.
+pub const CROWDS: u32 = 16_384;
+/// Sources that serve a penalty or are banned by hand.
+pub const BANS: u32 = 2_000_000;
+/// Words of the table of bits that says who is certainly not banned: 2 MiB, a sixteenth full with a million bans.
+pub const BAN_BITS: u32 = 1 << 18;
+/// Networks banned by hand, other than single addresses and IPv6 networks of 64 bits.
+pub const BAN_NETS: u32 = 100_000;
+/// VLAN tags that are followed.
+pub const VLANS: usize = 16;
+/// IPv6 extension headers that are followed: as many as fit into 1,500 bytes.
+pub const EXTENSIONS: usize = 184;
 /// Execs that may be inside the kernel programs at one time on one CPU: one that runs, and those it pre-empted.
 pub const SCRATCH_PER_CPU: u32 = 8;
 /// Scripts whose interpreter is about to be executed.

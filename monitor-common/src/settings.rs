@@ -13,6 +13,12 @@ wire! {
         pub exec_lsm: u32,
         /// 1 when somebody wants to read of connects, binds and listens that no rule reports.
         pub sockets_wanted: u32,
+        /// Key of the hash of sources, drawn at each start.
+        pub source_key: [u64; 2],
+        /// How many sets of sources there are: a power of two.
+        pub source_sets: u32,
+        /// 1 when packets of a capture are judged at the times that it says, rather than now.
+        pub simulated: u32,
         /// The agent's own executable, for the canaries.
         pub agent_exe: crate::identity::ExeId,
     }

@@ -9,7 +9,11 @@ wire! {
         pub header: Header,
         /// The source, masked to what the limit counts by, and the destination port of the packet at hand.
         pub source: Endpoint,
-        /// Packets of this source that were over this limit so far.
-        pub over: u64,
+        /// Packets of this source that were over this limit since it last had its whole burst.
+        pub over: u32,
+        /// Code of [`crate::limit::Cause`].
+        pub cause: u32,
+        /// How long the penalty is that this brought about, nanoseconds; 0: none.
+        pub penalty_ns: u64,
     }
 }
