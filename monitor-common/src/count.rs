@@ -209,14 +209,27 @@ pub enum Outcome {
 impl Outcome {
     /// All, in the order of their codes.
     pub const ALL: [Self; 5] = [Self::Pass, Self::Drop, Self::WouldDrop, Self::Protected, Self::Spared];
+
+    /// The `outcome` label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+            Self::WouldDrop => "would_drop",
+            Self::Protected => "protected",
+            Self::Spared => "spared",
+        }
+    }
 }
 
 /// Places kept for [`Outcome`]s, a power of two.
 pub const OUTCOMES: u32 = 8;
-/// Index of the counters of packets that no rule could judge, behind those of rules.
-pub const UNPARSED_COUNTER: u32 = limits::RULES as u32;
+/// Index and counter of the rule for packets that no other can judge; the last one, so there is one rate limit less than
+/// rules of other kinds.
+pub const UNPARSED_RULE: u32 = limits::RULES as u32 - 1;
 /// Index of the counters of bans by hand.
-pub const BAN_COUNTER: u32 = UNPARSED_COUNTER + 1;
+pub const BAN_COUNTER: u32 = limits::RULES as u32;
 /// How many counters of packets there are.
 pub const PACKET_COUNTERS: u32 = BAN_COUNTER + 1;
 

@@ -58,8 +58,10 @@ wire! {
         pub mode: u32,
         /// [`RateRule::WHOLE`] and so on.
         pub flags: u32,
-        /// Zero.
-        pub zero: u32,
+        /// How many bits the masks have: of 32 for IPv4.
+        pub prefix_v4: u16,
+        /// Of 128 for IPv6.
+        pub prefix_v6: u16,
     }
 
     /// What the packet program has to know of a policy before it knows the packet.
@@ -119,26 +121,6 @@ wire! {
         pub flags: u32,
     }
 
-    /// Buckets of a rule that all its sources share.
-    pub struct Shared {
-        /// For packets, connections and bytes, where the rule counts everybody together.
-        pub slot: crate::sources::Slot,
-        /// For those who have no bucket of their own yet.
-        pub newcomers: u64,
-    }
-
-    /// Buckets that sources share which find no place in the table.
-    pub struct Crowd {
-        /// For packets.
-        pub packets: u64,
-        /// For connections.
-        pub connections: u64,
-        /// For bytes.
-        pub bytes: u64,
-        /// Zero.
-        pub zero: u64,
-    }
-
     /// Key of the senders that a database refused.
     #[derive(Hash)]
     pub struct SenderKey {
@@ -153,7 +135,7 @@ wire! {
 
 /// Declares why a packet was over.
 macro_rules! causes {
-    ($($(#[$meta:meta])* $name:ident = $code:literal => $text:literal;)*) => {
+    ($($(#[$meta:meta])* $name:ident = $code:literal => $text:literal, $sentence:literal;)*) => {
         /// Why a packet was over a limit.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +151,16 @@ macro_rules! causes {
                 match self { $(Self::$name => $text,)* }
             }
 
+            /// What it means, in half a sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+
             /// From the code in a record.
             #[must_use]
-            pub fn from_code(code: u32) -> Option<Self> {
-                Self::ALL.get(code as usize).copied()
+            pub fn from_code(code: u16) -> Option<Self> {
+                Self::ALL.get(usize::from(code)).copied()
             }
         }
     };
@@ -180,17 +168,17 @@ macro_rules! causes {
 
 causes! {
     /// Too many packets.
-    Packets = 0 => "packets";
+    Packets = 0 => "packets", "too many packets";
     /// Too many new connections.
-    Connections = 1 => "connections";
+    Connections = 1 => "connections", "too many new connections";
     /// Too many bytes.
-    Bytes = 2 => "bytes";
+    Bytes = 2 => "bytes", "too many bytes";
     /// Too many sources that were not known before.
-    Newcomers = 3 => "newcomers";
+    Newcomers = 3 => "newcomers", "too many sources that were not known before";
     /// No place for the source in the table, and too much from all those who had none.
-    Crowd = 4 => "crowd";
+    Crowd = 4 => "crowd", "too much from all those who have no place in the table of sources";
     /// It serves a penalty.
-    Penalty = 5 => "penalty";
+    Penalty = 5 => "penalty", "it serves a penalty";
 }
 
 /// Places kept for [`Cause`]s, a power of two.

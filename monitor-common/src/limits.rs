@@ -44,10 +44,8 @@ pub const LIMITS_PER_PACKET: usize = 6;
 pub const SOURCE_SETS: u32 = 16_384;
 /// Places for interfaces: a power of two.
 pub const INTERFACES: u32 = 4096;
-/// Buckets for sources that find no place in the table: a power of two.
-pub const CROWDS: u32 = 16_384;
 /// Sources that serve a penalty or are banned by hand.
-pub const BANS: u32 = 2_000_000;
+pub const BANS: u32 = 1 << 20;
 /// Words of the table of bits that says who is certainly not banned: 2 MiB, a sixteenth full with a million bans.
 pub const BAN_BITS: u32 = 1 << 18;
 /// Networks banned by hand, other than single addresses and IPv6 networks of 64 bits.

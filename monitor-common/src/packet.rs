@@ -113,14 +113,21 @@ fn try_parse(frame: &impl Frame, link: Link, packet: &mut Packet) -> Result<bool
     packet.opens = 0;
     packet.protocol = 0;
     packet.family = 0;
-    if link == Link::None {
-        let [first] = bytes(frame, 0)?;
-        return match first >> 4 {
-            4 => ipv4(frame, 0, packet),
-            6 => ipv6(frame, 0, packet),
-            _ => Ok(false),
-        };
+    let (at, ethertype) = match link {
+        Link::Ethernet => past_tags(frame)?,
+        Link::None => (0, if bytes::<1>(frame, 0)?[0] >> 4 == 6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 }),
+    };
+    match ethertype {
+        ETHERTYPE_IPV4 => ipv4(frame, at, packet),
+        ETHERTYPE_IPV6 => ipv6(frame, at, packet),
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => Err(Unparsed::TooDeep),
+        _ => Ok(false),
     }
+}
+
+/// Where the header behind the tags begins, and of what it is.
+#[inline(always)]
+fn past_tags(frame: &impl Frame) -> Result<(usize, u16), Unparsed> {
     let mut at = ETHERNET - 2;
     let mut ethertype = be16(frame, at)?;
     let mut tags = 0;
@@ -129,13 +136,7 @@ fn try_parse(frame: &impl Frame, link: Link, packet: &mut Packet) -> Result<bool
         ethertype = frame.blur(be16(frame, at)? as usize) as u16;
         tags += 1;
     }
-    let at = at + 2;
-    match ethertype {
-        ETHERTYPE_IPV4 => ipv4(frame, at, packet),
-        ETHERTYPE_IPV6 => ipv6(frame, at, packet),
-        ETHERTYPE_VLAN | ETHERTYPE_QINQ => Err(Unparsed::TooDeep),
-        _ => Ok(false),
-    }
+    Ok((at + 2, ethertype))
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@
 //! The hash is SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) under a key that is drawn at
 //! each start, so that nobody outside can choose sources that meet in one set.
 
-use crate::addr::Addr;
+use crate::{addr::Addr, limits};
 
 /// Places in a set.
 pub const WAYS: usize = 8;
@@ -86,6 +86,43 @@ pub fn tag(key: [u64; 2], address: [u64; 2], rule: u64) -> u64 {
 pub fn set_of(tag: u64, sets: u32) -> u32 {
     // The lowest bits choose the place in the set.
     (tag >> 3) as u32 & sets.wrapping_sub(1)
+}
+
+/// Sets behind the table whose places are shared by sources that found none of their own, by their hash: 4,096 places. A
+/// power of two.
+pub const CROWD_SETS: u32 = 512;
+/// Sets behind those, with a place for each rule: of a rule that counts everybody together, and of its newcomers.
+pub const SHARED_SETS: u32 = 2 * RULE_SETS;
+const RULE_SETS: u32 = (limits::RULES as u32 + 1).div_ceil(WAYS as u32);
+
+/// Sets in all, where the table has `sets`.
+#[must_use]
+pub const fn all_sets(sets: u32) -> u32 {
+    sets + CROWD_SETS + SHARED_SETS
+}
+
+/// The set and place of those that have no place of their own.
+#[inline(always)]
+#[must_use]
+pub fn crowd_of(tag: u64, sets: u32) -> (u32, u32) {
+    // Bits that chose neither the set nor the place.
+    let hash = (tag >> 40) as u32;
+    (sets.wrapping_add((hash >> 3) & (CROWD_SETS - 1)), hash & 7)
+}
+
+/// The set and place where a rule, known by its counter, counts everybody together.
+#[inline(always)]
+#[must_use]
+pub fn whole_of(counter: u32, sets: u32) -> (u32, u32) {
+    (sets.wrapping_add(CROWD_SETS).wrapping_add(counter >> 3), counter & 7)
+}
+
+/// The set and place of a rule's newcomers: only the bucket of packets is used.
+#[inline(always)]
+#[must_use]
+pub fn newcomers_of(counter: u32, sets: u32) -> (u32, u32) {
+    let (set, way) = whole_of(counter, sets);
+    (set.wrapping_add(RULE_SETS), way)
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use monitor_common::{
     addr::Addr,
     count::Count,
     event::{Endpoint, Kind, source::Source},
-    limit::{BucketKey, REPORT_EVERY_NS},
+    limit::{SenderKey, REPORT_EVERY_NS},
     limits,
     policy::{Decision, Masks, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
 };
@@ -167,7 +167,7 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
     count(Kind::Source, Count::Seen);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let key = BucketKey { source: from, rule: u32::from(decision.rule), zero: 0 };
+    let key = SenderKey { source: from, rule: u32::from(decision.rule), zero: 0 };
     // SAFETY: a number that is read as a whole.
     if let Some(last) = unsafe { REFUSED.get(key) }
         && now.wrapping_sub(*last) < REPORT_EVERY_NS

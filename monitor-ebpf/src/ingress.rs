@@ -1,31 +1,40 @@
-//! Rate limits on arriving packets, at XDP.
+//! Rate limits on arriving packets, at XDP and at traffic control: one body.
+
+mod bans;
+mod established;
+mod limit;
+mod over;
+mod table;
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    helpers::bpf_ktime_get_ns,
-    macros::xdp,
+    bindings::{
+        __sk_buff,
+        xdp_action::{XDP_DROP, XDP_PASS},
+    },
+    cty::c_void,
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_skb_pull_data},
+    macros::{classifier, xdp},
     maps::lpm_trie::Key,
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
-use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use monitor_common::{
-    count::{Count, OUTCOMES, Outcome},
-    event::{Endpoint, Kind, limited},
-    limit::{Bucket, BucketKey, Limit, REPORT_EVERY_NS, RateRule},
+    addr::Addr,
+    count::UNPARSED_RULE,
+    limit::{Interface, SourceKey},
     limits,
-    packet::{self, Frame, Packet, Parsed},
-    policy::{Decision, Mode, RuleSet, verdict},
+    packet::{self, Frame, Link, Packet, Parsed, TCP, UDP},
+    policy::{RuleSet, ports::PORT_INDICES},
     verifier::opaque,
 };
 
 use crate::{
-    emit::{add, count, emit, header},
-    maps::{ARRIVAL, BUCKETS, PACKETS, PROTECTED, PROTECTED_PORTS, RATE_PORTS, RATE_RULES, UNPARSED},
-    policy::{by_port, port_index},
+    context, global,
+    maps::{ARRIVAL, CLOCK, INTERFACES, RATE_HEADS, RATE_PORTS, RATE_SOURCES, RATE_STATE},
+    policy::port_index,
 };
 
 /// A frame in the packet's own memory.
-struct Direct {
+pub struct Direct {
     start: usize,
     end: usize,
     /// Somewhere to put a number and take it back.
@@ -41,8 +50,20 @@ impl Frame for Direct {
         if opaque(from + N) > self.end {
             return None;
         }
-        // SAFETY: just compared with the end of the packet, in the form that the verifier recognises.
-        Some(unsafe { (from as *const [u8; N]).read_unaligned() })
+        let mut bytes = [0; N];
+        // SAFETY: just compared with the end of the packet, in the form that the verifier recognises. Wherever there is BPF
+        // with a compiler for it, the processor reads numbers from any address; byte by byte it would cost a
+        // packet several nanoseconds.
+        unsafe {
+            let to = (&raw mut bytes).cast::<u8>();
+            match N {
+                2 => to.cast::<u16>().write_unaligned((from as *const u16).read_volatile()),
+                4 => to.cast::<u32>().write_unaligned((from as *const u32).read_volatile()),
+                8 => to.cast::<u64>().write_unaligned((from as *const u64).read_volatile()),
+                _ => bytes = (from as *const [u8; N]).read_unaligned(),
+            }
+        }
+        Some(bytes)
     }
 
     #[inline(always)]
@@ -55,190 +76,256 @@ impl Frame for Direct {
     }
 }
 
-/// A packet on its way through the program.
+/// A packet on its way through the program. Nothing else runs the program on this CPU before it has ended: packets are
+/// judged with softirqs off.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Arrival {
     packet: Packet,
+    /// Bytes from the link header on; of a merged run, those of its segments.
     bytes: u64,
+    /// Segments that it stands for.
+    segments: u64,
+    /// Why it could not be parsed, if it couldn't.
+    reason: u64,
     /// Rules that are still to be asked.
     rules: RuleSet,
-    /// Rules that want it dropped.
-    drops: u64,
+    /// Of the kernel's clock that goes in steps, or of a capture.
+    now_ns: u64,
+    generation: u64,
+    /// Of the prefixes that are protected.
+    protection: u64,
+    /// Whether it belongs to an established connection.
+    established: u64,
+    /// Under the rule at hand: the hash of the source.
+    tag: u64,
+    /// And where its buckets are.
+    set: u64,
+    way: u64,
+    /// And whose these are.
+    whose: u64,
+    /// And what came of it.
+    outcome: u64,
+    cause: u64,
+    scratch: u64,
 }
 
-/// Every packet that arrives on an interface the agent was told to watch.
+/// Reads a field of the arrival. VERIFIER: from memory, so that it doesn't follow each value on its own.
+macro_rules! field {
+    ($arrival:expr, $($field:ident).+) => {
+        // SAFETY: a field of a live map value of this CPU.
+        unsafe { core::ptr::read_volatile(&raw const (*$arrival).$($field).+) }
+    };
+}
+/// Writes a field of the arrival.
+macro_rules! put {
+    ($arrival:expr, $field:ident, $value:expr) => {{
+        let value = $value;
+        // SAFETY: a field of a live map value of this CPU.
+        unsafe { core::ptr::write_volatile(&raw mut (*$arrival).$field, value) }
+    }};
+}
+use field;
+use put;
+
+/// Which packets a program judges.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    All,
+    /// Where segments were merged behind the driver, XDP can't tell how many there were: those of TCP are left to traffic
+    /// control.
+    NotTcp,
+    OnlyTcp,
+}
+
+/// Where a program sits, to look sockets up from there.
+trait Hook {
+    fn context(&self) -> *mut c_void;
+    fn interface(&self) -> u32;
+}
+
+impl Hook for XdpContext {
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.ctx.cast()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        context!(self.ctx, ingress_ifindex)
+    }
+}
+
+impl Hook for TcContext {
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.skb.skb.cast()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        context!(self.skb.skb, ifindex)
+    }
+}
+
+/// Every packet that arrives on an interface the agent was told to watch, before the kernel makes anything of it.
 #[xdp]
 pub fn ingress(context: XdpContext) -> u32 {
-    // VERIFIER: what was parsed goes through a map, so that the many ways of parsing are one state afterwards. Nothing
-    // else runs on this CPU before the program has ended.
-    let Some(arrival) = ARRIVAL.get_ptr_mut(0) else { return XDP_PASS };
-    // SAFETY: a live map value of this CPU.
-    let slot = unsafe { &raw mut (*arrival).bytes };
+    if drops_frame(&context, Share::All) { XDP_DROP } else { XDP_PASS }
+}
+
+/// The same behind a driver without XDP; `ingress_tc_tcp` does the rest.
+#[xdp]
+pub fn ingress_generic(context: XdpContext) -> u32 {
+    if drops_frame(&context, Share::NotTcp) { XDP_DROP } else { XDP_PASS }
+}
+
+/// Go on with the next program (`TC_ACT_UNSPEC`, `TCX_NEXT`).
+const NEXT: i32 = -1;
+/// Drop the packet (`TC_ACT_SHOT`, `TCX_DROP`).
+const SHOT: i32 = 2;
+
+/// Every packet, where XDP can't be.
+#[classifier]
+pub fn ingress_tc(context: TcContext) -> i32 {
+    if drops_packet(&context, Share::All) { SHOT } else { NEXT }
+}
+
+/// What `ingress_generic` leaves.
+#[classifier]
+pub fn ingress_tc_tcp(context: TcContext) -> i32 {
+    if drops_packet(&context, Share::OnlyTcp) { SHOT } else { NEXT }
+}
+
+#[inline(always)]
+fn drops_frame(context: &XdpContext, share: Share) -> bool {
+    let Some(arrival) = ARRIVAL.get_ptr_mut(0) else { return false };
+    // SAFETY: a field of a live map value of this CPU.
+    let slot = unsafe { &raw mut (*arrival).scratch };
     let frame = Direct { start: context.data(), end: context.data_end(), slot };
-    match packet::parse(&frame) {
-        // SAFETY: a live map value of this CPU.
-        Parsed::Ip(packet) => unsafe { (*arrival).packet = packet },
-        Parsed::Other => return XDP_PASS,
+    put!(arrival, bytes, (frame.end - frame.start) as u64);
+    put!(arrival, segments, 1);
+    judge(arrival, context, &frame, Link::Ethernet, share)
+}
+
+#[inline(always)]
+fn drops_packet(context: &TcContext, share: Share) -> bool {
+    /// Headers without options are shorter.
+    const USUAL: u32 = 128;
+    /// The furthest that a header may begin.
+    const FURTHEST: u32 = 2048;
+    let skb: *mut __sk_buff = context.skb.skb;
+    let length = context!(skb, len);
+    let linear = context.data_end() - context.data();
+    if (linear as u32) < length && (linear as u32) < USUAL {
+        // Of merged runs only headers lie in front. If there is no memory for it, the parser says that they are cut.
+        // SAFETY: the context is valid.
+        let _ = unsafe { bpf_skb_pull_data(skb, if length < FURTHEST { length } else { FURTHEST }) };
+    }
+    let Some(arrival) = ARRIVAL.get_ptr_mut(0) else { return false };
+    // SAFETY: a field of a live map value of this CPU.
+    let slot = unsafe { &raw mut (*arrival).scratch };
+    let frame = Direct { start: context.data(), end: context.data_end(), slot };
+    put!(arrival, bytes, length as u64);
+    let merged = context!(skb, gso_segs);
+    put!(arrival, segments, if merged > 1 { merged as u64 } else { 1 });
+    let link = match interface(context.interface()) {
+        Some(known) if known.flags & Interface::NO_LINK_HEADER != 0 => Link::None,
+        _ => Link::Ethernet,
+    };
+    judge(arrival, context, &frame, link, share)
+}
+
+/// What is known of an interface.
+#[inline(always)]
+fn interface(index: u32) -> Option<&'static Interface> {
+    INTERFACES.get(index & (limits::INTERFACES - 1)).filter(|known| known.index == index)
+}
+
+/// Whether to drop the packet: by a ban, or because it is over one of the limits that apply to it.
+#[inline(always)]
+fn judge(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct, link: Link, share: Share) -> bool {
+    // SAFETY: a live map value of this CPU.
+    let packet = unsafe { &mut (*arrival).packet };
+    let parsed = packet::parse(frame, link, packet);
+    let Some(state) = RATE_STATE.get(0) else { return false };
+    // SAFETY: fields of a live map value; read once, so that one packet sees one generation.
+    let generation = unsafe { core::ptr::read_volatile(&raw const state.generation) } & 1;
+    put!(arrival, generation, generation as u64);
+    match parsed {
+        Parsed::Other => return false,
+        Parsed::Ip if share == Share::NotTcp && packet.protocol == TCP => return false,
+        // What has no ports is for the program that sees it first.
+        _ if share == Share::OnlyTcp && (parsed != Parsed::Ip || packet.protocol != TCP) => return false,
+        Parsed::Ip => put_candidates(arrival, hook, generation),
         Parsed::Unparsed(reason) => {
-            if let Some(counter) = UNPARSED.get_ptr_mut(reason as u32) {
-                add(counter, 1);
-            }
-            return XDP_PASS;
+            put!(arrival, reason, reason as u64);
+            put!(arrival, rules, ONLY_UNPARSED);
         }
     }
-    // SAFETY: as above.
-    let arrival = unsafe { &mut *arrival };
-    arrival.bytes = (frame.end - frame.start) as u64;
-    judge(arrival)
-}
-
-/// Charges a packet to every limit that speaks of its port; one that is over is enough to drop it.
-#[inline(always)]
-fn judge(arrival: &mut Arrival) -> u32 {
-    arrival.rules = by_port(&RATE_PORTS, arrival.packet.protocol, arrival.packet.port);
-    if arrival.rules.is_empty() {
-        return XDP_PASS;
+    // SAFETY: a field of a live map value.
+    let bans = unsafe { core::ptr::read_volatile(&raw const state.bans) };
+    if bans == 0 && field!(arrival, rules).is_empty() {
+        return false;
     }
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    let drops = &raw mut arrival.drops;
-    // SAFETY: a field of a live reference; volatile, so that the verifier doesn't follow each outcome on its own.
-    unsafe { core::ptr::write_volatile(drops, 0) };
-    let mut charged = 0;
-    while charged < limits::LIMITS_PER_PORT {
-        // SAFETY: as above.
-        let mut rules = unsafe { core::ptr::read_volatile(&raw const arrival.rules) };
-        let Some(index) = rules.take_first() else { break };
-        // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(&raw mut arrival.rules, rules) };
-        if let Some(rule) = RATE_RULES.get(index)
-            && charge(index, rule, &arrival.packet, arrival.bytes, now) == Outcome::Drop
-        {
-            // SAFETY: as above.
-            unsafe { core::ptr::write_volatile(drops, 1) };
-        }
-        charged += 1;
-    }
-    // SAFETY: as above.
-    if unsafe { core::ptr::read_volatile(drops) } == 0 { XDP_PASS } else { XDP_DROP }
-}
-
-#[inline(always)]
-fn charge(index: u32, rule: &RateRule, packet: &Packet, bytes: u64, now: u64) -> Outcome {
-    let key = BucketKey { source: packet.limited_by(), rule: index, zero: 0 };
-    let mut outcome = Outcome::Pass;
-    if let Some(bucket) = bucket(&key)
-        && !within(bucket, rule, packet, bytes, now)
-    {
-        outcome = over(&key, bucket, rule, packet, now);
-    }
-    if let Some(counter) = PACKETS.get_ptr_mut(index * OUTCOMES + outcome as u32) {
-        // SAFETY: a live map value.
-        unsafe {
-            add(&raw mut (*counter).packets, 1);
-            add(&raw mut (*counter).bytes, bytes);
-        }
-    }
-    outcome
-}
-
-/// The source's buckets, full ones if it is new.
-#[inline(always)]
-fn bucket(key: &BucketKey) -> Option<*mut Bucket> {
-    if let Some(bucket) = BUCKETS.get_ptr_mut(key) {
-        return Some(bucket);
-    }
-    const NO_EXIST: u64 = 1;
-    // Another CPU may have been first: then its buckets are taken.
-    let _ = BUCKETS.insert(key, Bucket::FULL, NO_EXIST);
-    BUCKETS.get_ptr_mut(key)
-}
-
-#[inline(always)]
-fn within(bucket: *mut Bucket, rule: &RateRule, packet: &Packet, bytes: u64, now: u64) -> bool {
-    // SAFETY: fields of a live map value.
-    let (connections, packets, volume) =
-        unsafe { (&raw mut (*bucket).connections, &raw mut (*bucket).packets, &raw mut (*bucket).bytes) };
-    (packet.opens == 0 || take(&rule.connections, connections, now, 1))
-        && take(&rule.packets, packets, now, 1)
-        && take(&rule.bytes, volume, now, bytes)
-}
-
-/// How often a charge is tried again when another CPU charged the same bucket in between.
-const TRIES: u32 = 8;
-
-/// Takes `cost` tokens, in one atomic step.
-#[inline(always)]
-fn take(limit: &Limit, bucket: *mut u64, now: u64, cost: u64) -> bool {
-    if limit.per_token == 0 {
+    put!(arrival, now_ns, now_ns());
+    // SAFETY: a field of a live map value.
+    put!(arrival, protection, unsafe { core::ptr::read_volatile(&raw const state.protection) });
+    put!(arrival, established, established::UNKNOWN);
+    if bans != 0 && bans::is_banned(arrival, bans) {
         return true;
     }
-    let mut tries = 0;
-    // SAFETY: a live map value.
-    let mut seen = unsafe { core::ptr::read_volatile(bucket) };
-    while tries < TRIES {
-        let Some(after) = limit.charge(seen, now, cost) else { return false };
-        // SAFETY: a live map value. SeqCst, because a weaker order gives a wrong result on this target.
-        let (found, done) = unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(bucket, seen, after)
-        };
-        if done {
+    let mut asked = 0;
+    while asked < limits::LIMITS_PER_PACKET {
+        // SAFETY: a live map value of this CPU.
+        let Some(index) = (unsafe { (*arrival).rules.take_first_from_memory() }) else { break };
+        if limit::drops(arrival, hook, frame, index) {
             return true;
         }
-        seen = found;
-        tries += 1;
+        asked += 1;
     }
-    // So many CPUs at once on one source: it is a flood.
     false
 }
 
-/// A packet over a limit: reported, and dropped unless something forbids it.
+/// The set of the rule for packets whose ports can't be told.
+const ONLY_UNPARSED: RuleSet = {
+    let mut rules = RuleSet::EMPTY;
+    rules.insert(UNPARSED_RULE as usize);
+    rules
+};
+
+/// Finds the rules that apply to a packet.
 #[inline(always)]
-fn over(key: &BucketKey, bucket: *mut Bucket, rule: &RateRule, packet: &Packet, now: u64) -> Outcome {
-    if is_protected(packet) {
-        return Outcome::Protected;
+fn put_candidates(arrival: *mut Arrival, hook: &impl Hook, generation: u32) {
+    let (protocol, port) = (field!(arrival, packet.protocol), field!(arrival, packet.port));
+    let by_port = match RATE_PORTS.get(generation * PORT_INDICES + port_index(protocol, port)) {
+        Some(rules) if protocol == TCP || protocol == UDP => *rules,
+        _ => RuleSet::EMPTY,
+    };
+    put!(arrival, rules, by_port);
+    let Some(head) = RATE_HEADS.get(generation) else { return };
+    if by_port.meets(&head.listed) {
+        let addr = Addr::from_words(field!(arrival, packet.source));
+        let key = Key::new(32 + 128, SourceKey { generation: generation.to_be(), addr });
+        let holds = RATE_SOURCES.get(key).unwrap_or(&head.unlisted);
+        put!(arrival, rules, field!(arrival, rules).and(holds));
     }
-    count(Kind::Limit, Count::Seen);
-    // SAFETY: fields of a live map value.
-    let (over, reported_ns) = unsafe { (&raw mut (*bucket).over, &raw mut (*bucket).reported_ns) };
-    add(over, 1);
-    // SAFETY: as above.
-    let last = unsafe { core::ptr::read_volatile(reported_ns) };
-    let due = last == 0 || now.wrapping_sub(last) as i64 >= REPORT_EVERY_NS as i64;
-    // SAFETY: as above; see `take` for the order.
-    let mine = due
-        && unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
-                reported_ns,
-                last,
-                now,
-            )
-            .1
+    if by_port.meets(&head.on_interfaces) {
+        let rules = field!(arrival, rules);
+        let here = match interface(hook.interface()) {
+            Some(known) => rules.and(&known.rules[generation as usize & 1]),
+            None => rules.without(&head.on_interfaces),
         };
-    if mine {
-        let decision = Decision { rule: key.rule as u16, verdict: verdict::DROP, mode: rule.mode as u8 };
-        let source = Endpoint {
-            addr: key.source,
-            port: packet.port,
-            protocol: packet.protocol,
-            family: packet.family,
-            zero: 0,
-        };
-        // SAFETY: as above.
-        let over = unsafe { core::ptr::read_volatile(over) };
-        emit(Kind::Limit, &limited::Limit { header: header(Kind::Limit, &decision, 0), source, over });
-    } else {
-        count(Kind::Limit, Count::Repeated);
+        put!(arrival, rules, here);
     }
-    if rule.mode == Mode::Enforce as u32 { Outcome::Drop } else { Outcome::WouldDrop }
 }
 
-/// Whether the packet is from an address or to a port that no rule may drop.
+/// The time, of the clock that is cheap to read.
 #[inline(always)]
-fn is_protected(packet: &Packet) -> bool {
-    const WHOLE: u32 = 128;
-    (!packet.is_disguised() && PROTECTED.get(Key::new(WHOLE, packet.source)).is_some())
-        // SAFETY: the entry is only looked for.
-        || unsafe { PROTECTED_PORTS.get(port_index(packet.protocol, packet.port)) }.is_some()
+fn now_ns() -> u64 {
+    if global!(SETTINGS.simulated) != 0 {
+        return CLOCK.get(0).map_or(0, |clock| *clock);
+    }
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -2,24 +2,25 @@
 //! doesn't use.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{
     addr::Addr,
     count::{
-        Connection, DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PacketCount, SLOTS,
+        Connection, DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PACKET_COUNTERS, PacketCount, SLOTS,
         STATS as STAT_SLOTS, Traffic, database_slots,
     },
     event::KINDS,
     glob::{self, Automaton},
     identity::{ExeId, FileEntry, FileKey, Mount, Process},
     layout::KernelLayout,
-    limit::{Bucket, BucketKey, RateRule},
+    limit::{Ban, BanKey, CAUSES, Interface, RateHead, RateRule, RateState, SenderKey, SourceKey},
     limits,
     policy::{Masks, Membership, Rule, RuleSet, WorkloadSet, masks::Kin},
     settings::{Settings, class},
+    sources::Set,
 };
 
 use crate::executable::{Scratch, Script};
@@ -40,6 +41,9 @@ pub static SETTINGS: Settings = Settings {
     agent_pid: 0,
     exec_lsm: 0,
     sockets_wanted: 0,
+    source_key: [0; 2],
+    source_sets: 0,
+    simulated: 0,
     agent_exe: ExeId::NONE,
 };
 
@@ -136,17 +140,52 @@ pub static RAW_RULES: Array<Rule> = Array::with_max_entries(1, 0);
 #[map]
 pub static DATABASE_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);
 
-/// `[[rate_limit]]` rules in file order.
+/// Which rate limits are in force: one entry. Tables of them have a half for each of two generations.
 #[map]
-pub static RATE_RULES: Array<RateRule> = Array::with_max_entries(limits::RULES as u32, 0);
+pub static RATE_STATE: Array<RateState> = Array::with_max_entries(1, 0);
 
-/// Rate limits by protocol and port.
+/// What has to be known of the rate limits before the packet is; by generation.
 #[map]
-pub static RATE_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);
+pub static RATE_HEADS: Array<RateHead> = Array::with_max_entries(2, 0);
 
-/// Token buckets of sources.
+/// `[[rate_limit]]` rules, the narrowest first, and the one for what can't be parsed at
+/// [`monitor_common::count::UNPARSED_RULE`]: `generation * RULES + index`.
 #[map]
-pub static BUCKETS: LruHashMap<BucketKey, Bucket> = LruHashMap::with_max_entries(limits::SOURCES, 0);
+pub static RATE_RULES: Array<RateRule> = Array::with_max_entries(2 * limits::RULES as u32, 0);
+
+/// Rate limits by protocol and port: `generation * PORT_INDICES + port_index`.
+#[map]
+pub static RATE_PORTS: Array<RuleSet> = Array::with_max_entries(2 * crate::policy::PORT_INDICES, 0);
+
+/// By generation and address, the rate limits that hold for it.
+#[map]
+pub static RATE_SOURCES: LpmTrie<SourceKey, RuleSet> =
+    LpmTrie::with_max_entries(2 * limits::PREFIXES, BPF_F_NO_PREALLOC);
+
+/// Interfaces, by the low bits of their index.
+#[map]
+pub static INTERFACES: Array<Interface> = Array::with_max_entries(limits::INTERFACES, 0);
+
+/// The table of sources and what is behind it ([`monitor_common::sources::all_sets`]). The agent maps it into its memory to
+/// read it.
+#[map]
+pub static SOURCES: Array<Set> = Array::with_max_entries(limits::SOURCE_SETS, BPF_F_MMAPABLE);
+
+/// Sources that serve a penalty, and addresses that are banned by hand.
+#[map]
+pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(limits::BANS, BPF_F_NO_PREALLOC);
+
+/// Bits that say who is certainly not in there.
+#[map]
+pub static BAN_BITS: Array<u64> = Array::with_max_entries(limits::BAN_BITS, 0);
+
+/// Networks that are banned by hand.
+#[map]
+pub static BAN_NETS: LpmTrie<Addr, Ban> = LpmTrie::with_max_entries(limits::BAN_NETS, BPF_F_NO_PREALLOC);
+
+/// The time that it is, nanoseconds, while a capture is judged.
+#[map]
+pub static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Prefixes that are never dropped. No preallocation: the kernel allows none for a trie.
 #[map]
@@ -189,21 +228,25 @@ pub static LISTENERS: HashMap<u32, Connection> =
 
 /// When a sender that a database refuses was reported last, nanoseconds of the monotonic clock.
 #[map]
-pub static REFUSED: LruHashMap<BucketKey, u64> = LruHashMap::with_max_entries(limits::REFUSED_SOURCES, 0);
+pub static REFUSED: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(limits::REFUSED_SOURCES, 0);
 
 /// Scripts whose interpreter is about to be executed, by thread. One that is never executed leaves its entry behind:
 /// the oldest is forgotten.
 #[map]
 pub static SCRIPTS: LruHashMap<u64, Script> = LruHashMap::with_max_entries(limits::SCRIPTS, 0);
 
-/// Packets by rate limit and outcome: `rule * OUTCOMES + outcome`.
+/// Packets by counter of a rule and outcome: `counter * OUTCOMES + outcome`.
 #[map]
 pub static PACKETS: PerCpuArray<PacketCount> =
-    PerCpuArray::with_max_entries(limits::RULES as u32 * OUTCOMES, 0);
+    PerCpuArray::with_max_entries(PACKET_COUNTERS * OUTCOMES, 0);
 
-/// Packets that no rate limit could judge ([`monitor_common::count::Unparsed`]).
+/// Packets over a limit, by counter of a rule and [`monitor_common::limit::Cause`]: `counter * CAUSES + cause`.
 #[map]
-pub static UNPARSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(4, 0);
+pub static OVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::RULES as u32 * CAUSES, 0);
+
+/// Packets whose ports can't be told, by [`monitor_common::count::Unparsed`] and outcome: `reason * OUTCOMES + outcome`.
+#[map]
+pub static UNPARSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(4 * OUTCOMES, 0);
 
 /// Buffers of execs under way, [`limits::SCRATCH_PER_CPU`] for each CPU.
 #[map]

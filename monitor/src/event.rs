@@ -5,8 +5,10 @@ pub mod text;
 use std::sync::Arc;
 
 use monitor_common::{
+    addr::Addr,
     event::{Actor, Endpoint, Kind},
     identity::ExeId,
+    limit::Cause,
     policy::{Mode, RuleKind, masks::Direction},
 };
 
@@ -146,10 +148,16 @@ pub enum Detail {
     },
     /// A source went over a rate limit.
     Limit {
-        /// The source (IPv6: its /64) and the destination port.
+        /// The source, as far as the limit tells sources apart, and the destination port.
         source: Endpoint,
-        /// Packets of it over this limit so far.
-        over: u64,
+        /// How many bits of the source that is.
+        prefix: u8,
+        /// Why; `None` for a reason that this version doesn't know.
+        cause: Option<Cause>,
+        /// Packets of it over this limit since it last had its whole burst.
+        over: u32,
+        /// How long the penalty is that this brought about, nanoseconds.
+        penalty_ns: Option<u64>,
     },
 }
 
@@ -175,4 +183,11 @@ pub struct Finding {
     pub mode: Mode,
     /// A sentence for people.
     pub why: String,
+}
+
+/// A source as people write it: an address, or a network of so many bits.
+#[must_use]
+pub fn source_name(addr: &Addr, prefix: u8) -> String {
+    let whole = if addr.is_v4() { 32 } else { 128 };
+    if prefix == whole { addr.to_string() } else { format!("{addr}/{prefix}") }
 }

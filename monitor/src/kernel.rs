@@ -7,5 +7,7 @@ pub mod layout;
 pub mod load;
 pub mod object;
 pub mod probes;
+pub mod rates;
+pub mod sources;
 pub mod support;
 pub mod tables;

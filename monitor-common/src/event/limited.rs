@@ -12,7 +12,9 @@ wire! {
         /// Packets of this source that were over this limit since it last had its whole burst.
         pub over: u32,
         /// Code of [`crate::limit::Cause`].
-        pub cause: u32,
+        pub cause: u16,
+        /// How many bits of the address the limit counts by: of 32 for IPv4, of 128 for IPv6.
+        pub prefix: u16,
         /// How long the penalty is that this brought about, nanoseconds; 0: none.
         pub penalty_ns: u64,
     }

@@ -26,6 +26,24 @@ wire! {
     }
 }
 
+/// Takes out the lowest bit.
+#[inline(always)]
+fn take_from_memory<const WORDS: usize>(words: &mut [u64; WORDS]) -> Option<u32> {
+    let mut word = 0;
+    while word < WORDS {
+        let at = &raw mut words[word];
+        // SAFETY: a field of a live reference.
+        let bits = unsafe { at.read_volatile() };
+        if bits != 0 {
+            // SAFETY: as above.
+            unsafe { at.write_volatile(bits & bits.wrapping_sub(1)) };
+            return Some(word as u32 * 64 + bits.trailing_zeros());
+        }
+        word += 1;
+    }
+    None
+}
+
 impl WorkloadSet {
     /// No workload.
     pub const EMPTY: Self = Self { bits: [0; limits::WORKLOADS / 64] };
@@ -67,19 +85,7 @@ impl WorkloadSet {
     /// Takes out the first workload in file order; the set is read from memory and written back each time.
     #[inline(always)]
     pub fn take_first_from_memory(&mut self) -> Option<u32> {
-        let mut word = 0;
-        while word < limits::WORKLOADS / 64 {
-            let at = &raw mut self.bits[word];
-            // SAFETY: a field of a live reference.
-            let bits = unsafe { at.read_volatile() };
-            if bits != 0 {
-                // SAFETY: as above.
-                unsafe { at.write_volatile(bits & bits.wrapping_sub(1)) };
-                return Some(word as u32 * 64 + bits.trailing_zeros());
-            }
-            word += 1;
-        }
-        None
+        take_from_memory(&mut self.bits)
     }
 
     /// Whether the sets have a workload in common.
@@ -183,6 +189,19 @@ impl RuleSet {
             word += 1;
         }
         None
+    }
+
+    /// The same; the set is read from memory and written back each time.
+    #[inline(always)]
+    pub fn take_first_from_memory(&mut self) -> Option<u32> {
+        take_from_memory(&mut self.bits)
+    }
+
+    /// Whether the sets have a rule in common.
+    #[inline(always)]
+    #[must_use]
+    pub const fn meets(&self, other: &Self) -> bool {
+        !self.and(other).is_empty()
     }
 
     /// Whether the set is empty.

@@ -14,8 +14,9 @@ use std::{
 use anyhow::Result;
 use aya::maps::{MapData, PerCpuArray};
 use monitor_common::{
-    count::{Count, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
+    count::{Count, Family, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
     event::{KINDS, Kind},
+    limit::{CAUSES, Cause},
     limits,
     policy::{Mode, RuleKind, verdict},
 };
@@ -38,7 +39,12 @@ pub struct KernelCounters {
     stats: Counts<u64>,
     databases: Databases,
     packets: Counts<PacketCount>,
+    over: Counts<u64>,
     unparsed: Counts<u64>,
+    /// Sources that the table has room for; 0 without a rate limit.
+    source_capacity: u64,
+    /// The most packets over a limit that were found not to be reported.
+    repeated: AtomicU64,
     programs: Vec<(&'static Probe, aya::programs::ProgramFd)>,
     /// Records that could not be read, by the code of their kind where it is known.
     pub unreadable: [AtomicU64; KINDS as usize],
@@ -72,7 +78,7 @@ impl fmt::Debug for KernelCounters {
 impl KernelCounters {
     /// Over the maps of a kernel object whose programs are loaded. `workloads` is how many there are, those without a
     /// name included.
-    pub fn new(kernel: &mut Kernel, names: Names, workloads: usize) -> Result<Self> {
+    pub fn new(kernel: &mut Kernel, names: Names, workloads: usize, source_capacity: u64) -> Result<Self> {
         let mut programs = Vec::new();
         for (probe, program) in kernel.programs() {
             programs.push((probe, program.fd()?.try_clone()?));
@@ -84,7 +90,10 @@ impl KernelCounters {
             stats: kernel.take("STATS")?.try_into()?,
             databases: Databases::new(kernel, workloads)?,
             packets: kernel.take("PACKETS")?.try_into()?,
+            over: kernel.take("OVER")?.try_into()?,
             unparsed: kernel.take("UNPARSED")?.try_into()?,
+            source_capacity,
+            repeated: AtomicU64::new(0),
             programs,
             unreadable: Default::default(),
             gauges: Gauges::default(),
@@ -116,11 +125,9 @@ impl KernelCounters {
     }
 
     fn packets(&self) -> Vec<Packets> {
-        const ALL: [Outcome; OUTCOMES as usize] =
-            [Outcome::Pass, Outcome::Drop, Outcome::WouldDrop, Outcome::Protected];
         let mut found = Vec::new();
         for (rule, (name, mode)) in self.names.rules(RuleKind::RateLimit).iter().enumerate() {
-            for outcome in ALL {
+            for outcome in Outcome::ALL {
                 let Ok(cpus) = self.packets.get(&(rule as u32 * OUTCOMES + outcome as u32), 0) else {
                     continue;
                 };
@@ -134,6 +141,44 @@ impl KernelCounters {
             }
         }
         found
+    }
+
+    fn over(&self) -> Vec<(Arc<str>, Cause, u64)> {
+        let rules = self.names.rules(RuleKind::RateLimit).iter().enumerate();
+        let each = |(rule, (name, _)): (usize, &(Arc<str>, Mode))| {
+            let name = Arc::clone(name);
+            Cause::ALL.iter().map(move |cause| {
+                (Arc::clone(&name), *cause, sum(&self.over, rule as u32 * CAUSES + *cause as u32))
+            })
+        };
+        rules.flat_map(each).collect()
+    }
+
+    fn unparsed(&self) -> Vec<(Unparsed, Outcome, u64)> {
+        let each = |reason| {
+            Outcome::ALL.map(|outcome| {
+                (reason, outcome, sum(&self.unparsed, reason as u32 * OUTCOMES + outcome as u32))
+            })
+        };
+        Unparsed::ALL.into_iter().flat_map(each).collect()
+    }
+
+    /// Events of sources over a limit: the kernel counts packets, and what it reported of them.
+    fn limit_events(&self) -> [(Kind, Count, u64); 2] {
+        let over = |counter: u32| {
+            [Outcome::Drop, Outcome::WouldDrop].map(|outcome| {
+                let cpus = self.packets.get(&(counter * OUTCOMES + outcome as u32), 0);
+                cpus.map_or(0, |cpus| cpus.iter().map(|cpu| cpu.packets).sum::<u64>())
+            })
+        };
+        let told = [Count::Submitted, Count::RingFull];
+        // Before the packets are, so that no report is of a packet that wasn't seen.
+        let told: u64 = told.iter().map(|what| sum(&self.counts, slot(Kind::Limit as u16, *what))).sum();
+        let seen = (0..limits::RULES as u32).flat_map(over).sum::<u64>();
+        // Read one after the other, so a scrape may find a few more than the next one: a counter never goes down.
+        let repeated = seen.saturating_sub(told);
+        let repeated = self.repeated.fetch_max(repeated, Relaxed).max(repeated);
+        [(Kind::Limit, Count::Seen, seen), (Kind::Limit, Count::Repeated, repeated)]
     }
 
     /// Runs of each program, and those the kernel skipped because the program was already running on that CPU.
@@ -176,7 +221,13 @@ impl KernelState for KernelCounters {
     fn snapshot(&self) -> Snapshot {
         let event = |kind: &Kind| {
             let kind = *kind;
-            Count::ALL.iter().map(move |what| (kind, *what, sum(&self.counts, slot(kind as u16, *what))))
+            let counted = move |what: &&Count| {
+                kind != Kind::Limit || what.family() != Family::Seen && **what != Count::Repeated
+            };
+            Count::ALL
+                .iter()
+                .filter(counted)
+                .map(move |what| (kind, *what, sum(&self.counts, slot(kind as u16, *what))))
         };
         let (programs, mut lost) = self.programs();
         let unreadable = |kind: &Kind| (*kind, "unreadable", self.unreadable[*kind as usize].load(Relaxed));
@@ -190,24 +241,23 @@ impl KernelState for KernelCounters {
             entries: self.gauges.processes.load(Relaxed),
             capacity: limits::PROCESSES.into(),
         };
-        // Without a rate limit the map of buckets is made with a single entry, which nothing fills.
-        let unlimited = self.names.rules(RuleKind::RateLimit).is_empty();
-        let capacity = if unlimited { 1 } else { limits::SOURCES.into() };
-        let buckets = Map { name: "BUCKETS".into(), entries: sources.iter().sum(), capacity };
+        let tracked =
+            Map { name: "SOURCES".into(), entries: sources.iter().sum(), capacity: self.source_capacity };
         let decisions = self.decisions();
         let (databases, traffic) = self.databases.read(&self.names, &decisions, &self.held);
         Snapshot {
-            events: Kind::ALL.iter().flat_map(event).chain([held]).collect(),
+            events: Kind::ALL.iter().flat_map(event).chain([held]).chain(self.limit_events()).collect(),
             lost,
             decisions,
             packets: self.packets(),
             databases,
             traffic,
-            unparsed: Unparsed::ALL.map(|reason| (reason, sum(&self.unparsed, reason as u32))).to_vec(),
+            over: self.over(),
+            unparsed: self.unparsed(),
             sources: rate_limits.zip(&sources).map(|((name, _), count)| (Arc::clone(name), *count)).collect(),
             stats: Stat::ALL.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),
             programs,
-            maps: vec![processes, buckets],
+            maps: vec![processes, tracked],
             processes_unknown: self.gauges.processes_unknown.load(Relaxed),
             files_replaced: self.gauges.files_replaced.load(Relaxed),
             files_unverified: self.gauges.files_unverified.load(Relaxed),

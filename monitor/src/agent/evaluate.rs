@@ -36,7 +36,11 @@ impl Evaluator {
         let (scope_cgroup, scope_level) = asker.scope();
         let settings = Settings { scope_cgroup, scope_level, ..ground.settings };
         let policy = asker.policy();
-        let sizes = Sizes { databases: policy.database_rules[0].len(), rate_limits: policy.rate_rules.len() };
+        let sizes = Sizes {
+            databases: policy.database_rules[0].len(),
+            rate_limits: 0,
+            source_sets: policy.source_sets,
+        };
         let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in Kernel::evaluators() {
             kernel.load(probe)?;

@@ -35,6 +35,9 @@ impl Ground {
             agent_pid: pid,
             exec_lsm: 0,
             sockets_wanted: 0,
+            source_key: random_key()?,
+            source_sets: 0,
+            simulated: 0,
             agent_exe,
         };
         Ok(Self { layout, tree, settings })
@@ -51,4 +54,13 @@ impl Ground {
             ..self.settings
         }
     }
+}
+
+/// A key that nobody outside knows.
+fn random_key() -> Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("can't get random numbers from the kernel")?;
+    anyhow::ensure!(got == bytes.len(), "the kernel gave only {got} random bytes");
+    Ok(zerocopy::transmute!(bytes))
 }

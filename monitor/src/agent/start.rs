@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use anyhow::{Result, bail};
 use aya_log::EbpfLogger;
-use monitor_common::event::held::Held;
+use monitor_common::{event::held::Held, settings::Settings, sources::WAYS};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc,
@@ -19,6 +19,7 @@ use crate::{
         load::{Kernel, KernelLog, Sizes},
         object,
         probes::{Attach, Needed, PROBES, Probe},
+        rates::Rates,
         support::{self, Capability},
     },
     metrics::{self, Build, Metrics},
@@ -29,6 +30,8 @@ use crate::{
 /// Everything that is in the kernel and watches it.
 pub(super) struct Engine {
     pub(super) kernel: Kernel,
+    /// The tables of rate limits.
+    pub(super) rates: Rates,
     pub(super) watcher: Watcher,
     pub(super) source: Source,
     /// What the watcher finds.
@@ -110,8 +113,11 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     }
     let names = Names::new(config);
 
-    let settings = ground.settings(&scope, exec_lsm, config.sinks.iter().any(|sink| sink.events));
-    let sizes = Sizes { databases: config.databases.len(), rate_limits: config.rate_limits.len() };
+    let source_sets = policy.source_sets;
+    let wanted = config.sinks.iter().any(|sink| sink.events);
+    let settings = Settings { source_sets, ..ground.settings(&scope, exec_lsm, wanted) };
+    let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
+    let sizes = Sizes { databases, rate_limits, source_sets };
     let mut kernel = Kernel::open(&ground.layout, &settings, sizes, log)?;
     if log != KernelLog::Off {
         tokio::spawn(kernel_log(kernel.logger()?));
@@ -132,10 +138,14 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     }
     let packets = PROBES.iter().find(|probe| probe.attach == Attach::Xdp && wanted(probe));
     kernel.apply(&policy)?;
+    let rates = Rates::new(&mut kernel)?;
+    rates.apply(&policy)?;
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
-    let counters = Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count)?);
+    let source_capacity = if rate_limits == 0 { 0 } else { u64::from(source_sets) * WAYS as u64 };
+    let counters =
+        Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count, source_capacity)?);
     let tree = crate::host::file::Tree::open()?;
-    let mut watcher = Watcher::new(&mut kernel, policy, tree)?;
+    let mut watcher = Watcher::new(&mut kernel, policy, tree, settings.source_key)?;
 
     // First what keeps the table of processes, then those that are older, then what asks the table.
     let keeps = |probe: &Probe| matches!(probe.program, "fork" | "exec" | "exit" | "cgroup_made");
@@ -153,7 +163,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { kernel, watcher, source, held, counters, found, names, packets })
+    Ok(Engine { rates, kernel, watcher, source, held, counters, found, names, packets })
 }
 
 /// Passes on what the kernel programs log.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An empty policy's maps.
-const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0 };
+const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0, source_sets: 0 };
 
 /// Loads some of the programs once, attaches none; what the verifier said of each.
 pub fn programs(ground: &Ground, wanted: impl Fn(&Probe) -> bool) -> Result<Vec<Loaded>> {

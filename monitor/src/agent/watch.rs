@@ -5,7 +5,6 @@
 mod files;
 
 use std::{
-    collections::HashMap,
     fs::File,
     path::PathBuf,
     sync::{
@@ -17,12 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap as KernelMap, MapData};
-use monitor_common::{
-    event::held::Held,
-    identity::ExeId,
-    limit::{Bucket, BucketKey},
-};
+use monitor_common::{event::held::Held, identity::ExeId, sources::tag};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -43,6 +37,7 @@ use crate::{
     },
     kernel::{
         load::Kernel,
+        sources::Sources,
         tables::{Cgroups, Files, Places, Processes},
     },
     policy::Compiled,
@@ -70,19 +65,22 @@ pub struct Watcher {
     files: Files,
     places: Places,
     processes: Processes,
-    buckets: KernelMap<MapData, BucketKey, Bucket>,
+    sources: Sources,
+    /// Key of the hash of sources.
+    source_key: [u64; 2],
     /// Files that were said to have another content.
     told: Vec<(PathBuf, Content)>,
 }
 
 impl Watcher {
     /// Takes over the maps, and fills those of files and mounts.
-    pub fn new(kernel: &mut Kernel, policy: Compiled, tree: Tree) -> Result<Self> {
+    pub fn new(kernel: &mut Kernel, policy: Compiled, tree: Tree, source_key: [u64; 2]) -> Result<Self> {
         let mut watcher = Self {
             files: Files::new(kernel)?,
             places: Places::new(kernel)?,
             processes: kernel.take("PROCESSES")?.try_into()?,
-            buckets: kernel.take("BUCKETS")?.try_into()?,
+            sources: Sources::new(kernel, policy.source_sets)?,
+            source_key,
             tree,
             holdings: None,
             told: Vec::new(),
@@ -265,11 +263,22 @@ impl Watcher {
 
     /// Sources tracked, by rate limit.
     fn sources(&self) -> Vec<u64> {
-        let mut by_rule: HashMap<u32, u64> = HashMap::new();
-        self.buckets.keys().flatten().for_each(|key| *by_rule.entry(key.rule).or_default() += 1);
-        (0..self.policy.rate_rules.len() as u32)
-            .map(|rule| by_rule.get(&rule).copied().unwrap_or(0))
-            .collect()
+        let rules = &self.policy.rate_rules;
+        let mut counts = vec![0; rules.len()];
+        if rules.is_empty() {
+            return counts;
+        }
+        let seen = self.sources.each(|hash, slot| {
+            let mut owners =
+                rules.iter().filter(|rule| tag(self.source_key, slot.addr.words(), rule.id) == hash);
+            if let Some(count) = owners.next().and_then(|rule| counts.get_mut(rule.counter as usize)) {
+                *count += 1;
+            }
+        });
+        if let Err(error) = seen {
+            tracing::warn!("{error:#}");
+        }
+        counts
     }
 }
 

@@ -12,7 +12,7 @@ pub const MAX_WORKLOADS: usize = limits::WORKLOADS;
 /// Most rules of one kind in all files together.
 pub const MAX_RULES: usize = limits::RULES;
 /// Most rate limits that may speak of one port of one protocol.
-pub const MAX_LIMITS_PER_PORT: usize = limits::LIMITS_PER_PORT;
+pub const MAX_LIMITS_PER_PORT: usize = limits::LIMITS_PER_PACKET;
 /// Most plain paths in all files together.
 pub const MAX_PLAIN_PATHS: usize = limits::FILES as usize;
 /// Most `[[sink]]` tables.

@@ -19,6 +19,7 @@ use monitor_common::{
         masks::{Direction, Kin},
     },
     settings::Settings,
+    sources::all_sets,
 };
 
 use super::{
@@ -76,6 +77,8 @@ pub struct Sizes {
     pub databases: usize,
     /// How many `[[rate_limit]]` there are.
     pub rate_limits: usize,
+    /// Sets in the table of sources.
+    pub source_sets: u32,
 }
 
 impl Kernel {
@@ -97,8 +100,10 @@ impl Kernel {
             .map_max_entries("TRAFFIC", databases)
             .map_max_entries("CONNECTIONS", none_if(sizes.databases == 0, limits::CONNECTIONS))
             .map_max_entries("REFUSED", none_if(sizes.databases == 0, limits::REFUSED_SOURCES))
-            .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, ports))
-            .map_max_entries("BUCKETS", none_if(sizes.rate_limits == 0, limits::SOURCES))
+            .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, 2 * ports))
+            .map_max_entries("SOURCES", none_if(sizes.rate_limits == 0, all_sets(sizes.source_sets)))
+            .map_max_entries("BANS", none_if(sizes.rate_limits == 0, limits::BANS))
+            .map_max_entries("BAN_BITS", none_if(sizes.rate_limits == 0, limits::BAN_BITS))
             .load(object::bytes()?)
             .context("can't create the maps of the kernel programs")?;
         Ok(Self { ebpf, types })
@@ -116,6 +121,7 @@ impl Kernel {
             (Program::CgroupSock(program), _) => program.load(),
             (Program::CgroupSkb(program), _) => program.load(),
             (Program::Xdp(program), _) => program.load(),
+            (Program::SchedClassifier(program), _) => program.load(),
             _ => bail!("program {} is not of the type that the table of programs says", probe.program),
         };
         let took = begun.elapsed();
@@ -193,17 +199,14 @@ impl Kernel {
         self.fill::<Rule>("RAW_RULES", policy.raw_rule.as_slice())?;
         self.fill::<Masks>("MASKS", &[policy.masks])?;
         self.fill::<Kin>("KIN", &policy.kin)?;
-        self.fill("RATE_RULES", &policy.rate_rules)?;
         self.fill::<Membership>("CLASSES", &policy.classes)?;
         self.fill::<Membership>("GLOB_ENDS", &policy.globs.ends)?;
         let mut globs = self.array::<monitor_common::glob::Automaton>("GLOBS")?;
         let automaton: &monitor_common::glob::Automaton = &policy.globs.automaton;
         globs.set(0, automaton, 0).context("can't write the automaton of the globs")?;
-        for (map, ports) in [("DATABASE_PORTS", &policy.database_ports), ("RATE_PORTS", &policy.rate_ports)] {
-            let mut array = self.array::<RuleSet>(map)?;
-            for (index, rules) in ports {
-                array.set(*index, rules, 0).with_context(|| format!("can't write {map}"))?;
-            }
+        let mut ports = self.array::<RuleSet>("DATABASE_PORTS")?;
+        for (index, rules) in &policy.database_ports {
+            ports.set(*index, rules, 0).context("can't write DATABASE_PORTS")?;
         }
         for (map, accounts) in [("USERS", &policy.users), ("GROUPS", &policy.groups)] {
             let mut table: HashMap<_, u32, WorkloadSet> = self.map(map)?.try_into()?;
@@ -218,14 +221,6 @@ impl Kernel {
                     .insert(&Key::new(length, network), rules, 0)
                     .with_context(|| format!("can't write {map}"))?;
             }
-        }
-        let mut prefixes: LpmTrie<_, Addr, u8> = self.map("PROTECTED")?.try_into()?;
-        for (addr, length) in &policy.protected {
-            prefixes.insert(&Key::new(*length, *addr), 1, 0).context("can't write the protected prefixes")?;
-        }
-        let mut ports: HashMap<_, u32, u8> = self.map("PROTECTED_PORTS")?.try_into()?;
-        for index in &policy.protected_ports {
-            ports.insert(index, 1, 0).context("can't write the protected ports")?;
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use monitor_common::{
-    count::{Count, Family, Unparsed},
+    count::{Count, Family, Outcome, Unparsed},
     event::Kind,
+    limit::Cause,
     policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
@@ -57,6 +58,8 @@ fn label_values() -> Vec<(&'static str, &'static str, String)> {
         ("reason", "events suppressed", list(reasons(Family::Suppressed))),
         ("reason", "events lost", format!("{lost}, `recursion`, `unreadable`, `queue_full`")),
         ("reason", "packets unparsed", list(Unparsed::ALL.iter().map(|reason| reason.name()))),
+        ("outcome", "packets unparsed", list(Outcome::ALL.iter().map(|outcome| outcome.name()))),
+        ("cause", "packets over a limit", list(Cause::ALL.iter().map(|cause| cause.name()))),
         ("reason", "sinks", list(Loss::ALL.iter().map(|reason| reason.name()))),
         ("workload", "databases", format!("the first workload of the process, else `{NO_WORKLOAD}`")),
         ("direction", "databases", directions()),

@@ -70,7 +70,7 @@ pub(super) fn findings<'v>(view: &'v View, out: &mut Samples<'v>) {
 /// The verdict on packets with this outcome, and the mode it was in.
 fn packet_verdict(packets: &Packets) -> (u8, Mode) {
     match packets.outcome {
-        Outcome::Pass | Outcome::Protected => (verdict::ALLOW, packets.mode),
+        Outcome::Pass | Outcome::Protected | Outcome::Spared => (verdict::ALLOW, packets.mode),
         // The outcome says what happened, even if the mode was switched since.
         Outcome::Drop => (verdict::DROP, Mode::Enforce),
         Outcome::WouldDrop => (verdict::DROP, Mode::Observe),
@@ -100,8 +100,22 @@ pub(super) fn packets_protected<'v>(view: &'v View, out: &mut Samples<'v>) {
 }
 
 pub(super) fn packets_unparsed<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for (reason, value) in view.kernel.iter().flat_map(|kernel| &kernel.unparsed) {
-        out.add([reason.name()], *value);
+    for (reason, outcome, value) in view.kernel.iter().flat_map(|kernel| &kernel.unparsed) {
+        out.add([reason.name(), outcome.name()], *value);
+    }
+}
+
+pub(super) fn packets_over<'v>(view: &'v View, out: &mut Samples<'v>) {
+    for (rule, cause, value) in view.kernel.iter().flat_map(|kernel| &kernel.over) {
+        out.add([&**rule, cause.name()], *value);
+    }
+}
+
+pub(super) fn packets_spared<'v>(view: &'v View, out: &mut Samples<'v>) {
+    for packets in view.kernel.iter().flat_map(|kernel| &kernel.packets) {
+        if packets.outcome == Outcome::Spared {
+            out.add([&*packets.rule], packets.packets);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 use monitor_common::{
     count::{Count, LIFETIMES, Outcome, Stat, Unparsed},
     event::Kind,
+    limit::Cause,
     policy::{Mode, RuleKind, masks::Direction},
 };
 
@@ -35,8 +36,10 @@ pub struct Snapshot {
     pub databases: Vec<Connections>,
     /// Traffic of databases by workload.
     pub traffic: Vec<DatabaseTraffic>,
-    /// Packets that no rate limit could judge.
-    pub unparsed: Vec<(Unparsed, u64)>,
+    /// Packets whose ports can't be told, and what became of them.
+    pub unparsed: Vec<(Unparsed, Outcome, u64)>,
+    /// Packets over a limit, by rate limit and why.
+    pub over: Vec<(Arc<str>, Cause, u64)>,
     /// Sources that are tracked now, by rate limit.
     pub sources: Vec<(Arc<str>, u64)>,
     /// Other counters.

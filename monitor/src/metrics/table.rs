@@ -41,8 +41,24 @@ pub static METRICS: &[Metric] = &[
         .help("Bytes of the packets that a rate limit judged, from the link header on."),
     Metric::new(Counter, Packets, "monitor_packets_protected_total", &["rule"], read::packets_protected)
         .help("Packets over a rate limit that passed because of [agent] protect; also counted as allowed."),
-    Metric::new(Counter, Packets, "monitor_packets_unparsed_total", &["reason"], read::packets_unparsed)
-        .help("IP packets that passed because no rate limit could judge them."),
+    Metric::new(
+        Counter,
+        Packets,
+        "monitor_packets_over_total",
+        &["rule", "cause"],
+        read::packets_over,
+    )
+    .help("Packets over a rate limit that were dropped, or would have been in mode observe, by what was too much."),
+    Metric::new(Counter, Packets, "monitor_packets_spared_total", &["rule"], read::packets_spared)
+        .help("Packets of established connections that passed although their source was over its rate; also counted as allowed."),
+    Metric::new(
+        Counter,
+        Packets,
+        "monitor_packets_unparsed_total",
+        &["reason", "outcome"],
+        read::packets_unparsed,
+    )
+    .help("IP packets whose ports can not be told, and what the limit for such packets did with them."),
     Metric::new(Gauge, Packets, "monitor_sources_tracked", &["rule"], read::sources_tracked)
         .help("Sources whose rate is tracked; counted every ten seconds."),
     Metric::new(

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use monitor_common::{
     count::{Count, Outcome, Stat, Unparsed},
     event::Kind,
+    limit::Cause,
     policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
@@ -60,6 +61,7 @@ fn full() -> Snapshot {
             packets(Outcome::Protected, Mode::Enforce, 5),
             packets(Outcome::Drop, Mode::Enforce, 9),
             packets(Outcome::WouldDrop, Mode::Observe, 4),
+            packets(Outcome::Spared, Mode::Enforce, 14),
         ],
         databases: vec![
             connected(Direction::Client, Some("api"), 1),
@@ -68,7 +70,8 @@ fn full() -> Snapshot {
             connected(Direction::Source, None, 4),
         ],
         traffic: vec![traffic(Some("api"), 5), traffic(None, 2), traffic(None, 4)],
-        unparsed: vec![(Unparsed::Fragment, 6)],
+        unparsed: vec![(Unparsed::Fragment, Outcome::Drop, 6)],
+        over: vec![("https".into(), Cause::Newcomers, 13)],
         sources: vec![("https".into(), 8)],
         stats: Stat::ALL.map(|stat| (stat, 1 + stat as u64)).to_vec(),
         programs: vec![Program { name: "exec".into(), runs: 12, run_seconds: 0.25 }],
@@ -178,7 +181,9 @@ fn values_and_labels_are_those_of_the_snapshot() {
         "monitor_packets_total{rule=\"https\",verdict=\"allow\",mode=\"enforce\"} 55",
         "monitor_bytes_total{rule=\"https\",verdict=\"drop\",mode=\"enforce\"} 900",
         "monitor_packets_protected_total{rule=\"https\"} 5",
-        "monitor_packets_unparsed_total{reason=\"fragment\"} 6",
+        "monitor_packets_unparsed_total{reason=\"fragment\",outcome=\"drop\"} 6",
+        "monitor_packets_over_total{rule=\"https\",cause=\"newcomers\"} 13",
+        "monitor_packets_spared_total{rule=\"https\"} 14",
         "monitor_database_connections_total{database=\"orders\",direction=\"client\",workload=\"api\",verdict=\"deny\",\
          mode=\"observe\"} 1",
         "monitor_database_connections_total{database=\"orders\",direction=\"client\",workload=\"other\",\

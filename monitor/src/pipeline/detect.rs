@@ -1,12 +1,14 @@
 //! Which events people should read: those that a rule decided on. The kernel has decided; this only puts it in words.
 
+use std::fmt::Write as _;
+
 use monitor_common::{
     event::{Header, Kind},
     policy::{Mode, NO_RULE, masks::Direction, verdict},
 };
 
 use crate::{
-    event::{Detail, Event, Finding, Who},
+    event::{Detail, Event, Finding, Who, source_name},
     policy::Names,
 };
 
@@ -51,11 +53,17 @@ fn what(event: &Event) -> String {
                 remote.addr, remote.port
             )
         }
-        Detail::Limit { source, over } => {
-            format!(
-                "{} is over its rate at port {} (packets over it so far: {over})",
-                source.addr, source.port
-            )
+        Detail::Limit { source, prefix, cause, over, penalty_ns } => {
+            let mut why =
+                format!("{} is over its rate at port {}", source_name(&source.addr, *prefix), source.port);
+            if let Some(cause) = cause {
+                let _ = write!(why, ": {}", cause.sentence());
+            }
+            let _ = write!(why, " (packets over it since it was last within: {over})");
+            if let Some(ns) = penalty_ns {
+                let _ = write!(why, "; dropped for the next {} s", ns / 1_000_000_000);
+            }
+            why
         }
         Detail::Bind { local } => format!(
             "{subject}, not a server of this database, asked for {} port {} of this host",

@@ -7,7 +7,8 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use monitor_common::{
-    event::{Actor, Kind, Record, connect, exec, held},
+    event::{Actor, Kind, Record, connect, exec, held, limited},
+    limit::Cause,
     limits,
     policy::masks::Direction,
 };
@@ -117,7 +118,7 @@ impl Enricher {
                 let detail = Detail::Held { remote: record.remote, opener, closed };
                 (Some(self.who(&record.actor, Kind::Held, names)), detail)
             }
-            Record::Limit(record, _) => (None, Detail::Limit { source: record.source, over: record.over }),
+            Record::Limit(record, _) => (None, limited(record)),
         }
     }
 
@@ -209,6 +210,17 @@ fn wall_clock(boot_ns: u64) -> Timestamp {
     let since_boot = SignedDuration::new(now.tv_sec, now.tv_nsec as i32);
     let at = SignedDuration::from_nanos(i64::try_from(boot_ns).unwrap_or(i64::MAX));
     Timestamp::now().checked_sub(since_boot - at).unwrap_or_default()
+}
+
+/// A source over a limit.
+fn limited(record: &limited::Limit) -> Detail {
+    Detail::Limit {
+        source: record.source,
+        prefix: record.prefix as u8,
+        cause: Cause::from_code(record.cause),
+        over: record.over,
+        penalty_ns: (record.penalty_ns > 0).then_some(record.penalty_ns),
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use monitor_common::{
     addr::Addr,
     event::Endpoint,
     identity::{ExeId, FileEntry, FileKey},
-    limit::RateRule,
+    limit::{RateHead, RateRule},
     limits,
     packet::TCP,
     policy::{
@@ -22,7 +22,7 @@ use super::{
     globs::{self, Globs},
     patterns::{Named, Patterns},
     prefixes::{Prefixes, mapped},
-    rules::{Unenforceable, by_port, database_rules, exec_rule, indices, rate_rule, raw_rule},
+    rules::{Unenforceable, by_port, database_rules, exec_rule, indices, rate_rule, raw_rule, unparsed_rule},
     workloads::{Accounts, Subjects},
 };
 use crate::{
@@ -66,6 +66,14 @@ pub struct Compiled {
     pub senders: Prefixes,
     /// Rate limits by port index.
     pub rate_ports: BTreeMap<u32, RuleSet>,
+    /// What has to be known of the rate limits before the packet is.
+    pub rate_head: RateHead,
+    /// Rate limits by the addresses that they hold for.
+    pub rate_sources: Prefixes,
+    /// The limit of packets whose ports can't be told.
+    pub unparsed_rule: RateRule,
+    /// Sets in the table of sources.
+    pub source_sets: u32,
     /// All globs.
     pub globs: Globs,
     /// Classes of files, by their code.
@@ -134,8 +142,12 @@ impl Compiled {
                 );
             }
         }
-        let rate_rules =
-            config.rate_limits.iter().map(|rule| rate_rule(config, rule)).collect::<Result<_, Report>>()?;
+        let rate_rules = config
+            .rate_limits
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| rate_rule(config, index, rule))
+            .collect::<Result<_, Report>>()?;
         let rate_ports = by_port(config.rate_limits.iter().map(|rule| (rule.protocol, &rule.ports[..])));
         let in_cgroup =
             |workload: &crate::config::Workload| !workload.units.is_empty() || !workload.cgroups.is_empty();
@@ -153,6 +165,14 @@ impl Compiled {
             addresses,
             senders,
             rate_ports,
+            rate_head: RateHead {
+                listed: RuleSet::EMPTY,
+                unlisted: RuleSet::EMPTY,
+                on_interfaces: RuleSet::EMPTY,
+            },
+            rate_sources: Prefixes::default(),
+            unparsed_rule: unparsed_rule(),
+            source_sets: limits::SOURCE_SETS,
             globs: globs::compile(&patterns.globs)?,
             classes: patterns.classes,
             protected: config.agent.protect.prefixes.iter().map(mapped).collect(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use monitor_common::count::UNPARSED_RULE;
 use monitor_common::policy::{Mode, RuleKind, WorkloadSet, masks::Direction};
 
 use crate::config::Config;
@@ -11,6 +12,8 @@ use crate::config::Config;
 pub struct Names {
     rules: [Vec<(Arc<str>, Mode)>; RuleKind::ALL.len()],
     workloads: Vec<Arc<str>>,
+    /// The limit of packets whose ports can't be told.
+    unparsed: Arc<str>,
     /// By database rule, the directions that it speaks of.
     directions: Vec<Vec<Direction>>,
 }
@@ -27,6 +30,7 @@ impl Names {
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
             ],
+            unparsed: Arc::from("unparsed"),
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
             directions: config.databases.iter().map(directions).collect(),
         }
@@ -41,6 +45,9 @@ impl Names {
     /// The name of a rule.
     #[must_use]
     pub fn rule(&self, kind: RuleKind, index: u16) -> Option<&Arc<str>> {
+        if kind == RuleKind::RateLimit && u32::from(index) == UNPARSED_RULE {
+            return Some(&self.unparsed);
+        }
         self.rules(kind).get(usize::from(index)).map(|(name, _)| name)
     }
 

@@ -105,7 +105,7 @@ pub(super) fn raw_rule(rule: &config::RawSockets) -> Rule {
 }
 
 /// A rate limit.
-pub(super) fn rate_rule(config: &Config, rule: &config::RateLimit) -> Result<RateRule, Report> {
+pub(super) fn rate_rule(config: &Config, index: usize, rule: &config::RateLimit) -> Result<RateRule, Report> {
     let limit = |limit: Option<config::Limit>| {
         let Some(config::Limit { rate, burst }) = limit else { return Ok(Limit::NONE) };
         Limit::new(rate.count, rate.per_ns, burst).ok_or_else(|| {
@@ -115,13 +115,37 @@ pub(super) fn rate_rule(config: &Config, rule: &config::RateLimit) -> Result<Rat
             ])
         })
     };
+    let every = if rule.packets.is_some() || rule.bytes.is_some() { RateRule::EVERY_PACKET } else { 0 };
     Ok(RateRule {
         packets: limit(rule.packets)?,
         connections: limit(rule.connections)?,
         bytes: limit(rule.bytes)?,
         mode: Mode::from(rule.mode) as u32,
-        zero: 0,
+        id: index as u64 + 2,
+        counter: index as u32,
+        flags: every | RateRule::EXACT_CLOCK,
+        ..unparsed_rule()
     })
+}
+
+/// The limit of packets whose ports can't be told.
+pub(super) fn unparsed_rule() -> RateRule {
+    let newcomers = u64::from(monitor_common::limits::SOURCE_SETS);
+    RateRule {
+        packets: Limit::NONE,
+        connections: Limit::NONE,
+        bytes: Limit::NONE,
+        newcomers: Limit::new(newcomers, 1_000_000_000, newcomers).unwrap_or(Limit::NONE),
+        penalty: monitor_common::limit::Penalty { for_ns: 0, max_ns: 0, factor: 100, after: 0 },
+        mask_v4: [u64::MAX; 2],
+        mask_v6: [u64::MAX, 0],
+        id: u64::MAX,
+        counter: monitor_common::count::UNPARSED_RULE,
+        mode: 0,
+        flags: 0,
+        prefix_v4: 32,
+        prefix_v6: 64,
+    }
 }
 
 type Ports<'a> = (Protocol, &'a [std::ops::RangeInclusive<u16>]);

@@ -5,7 +5,7 @@ mod process;
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use monitor_common::{event::Endpoint, policy::verdict};
+use monitor_common::{event::Endpoint, limit::Cause, policy::verdict};
 use serde::{Serialize, Serializer};
 
 use super::{family_name, protocol_name, sentence};
@@ -79,7 +79,11 @@ enum DetailPart<'a> {
         source_prefix: u8,
         port: u16,
         protocol: Protocol,
-        dropped: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
+        dropped: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        penalty_seconds: Option<u64>,
     },
     Socket {
         family: &'static str,
@@ -177,12 +181,14 @@ impl<'a> DetailPart<'a> {
                     closed,
                 }
             }
-            Detail::Limit { ref source, over } => Self::Limit {
+            Detail::Limit { ref source, prefix, cause, over, penalty_ns } => Self::Limit {
                 source: source.addr,
-                source_prefix: if source.addr.is_v4() { 32 } else { 64 },
+                source_prefix: prefix,
                 port: source.port,
                 protocol: Protocol(source.protocol),
+                cause: cause.map(Cause::name),
                 dropped: over,
+                penalty_seconds: penalty_ns.map(|ns| ns / 1_000_000_000),
             },
         }
     }

@@ -6,6 +6,7 @@ use monitor_common::{
     addr::Addr,
     event::{Actor, Endpoint, Kind},
     identity::{ExeId, kernel_dev},
+    limit::Cause,
     policy::{Mode, RuleKind, WorkloadSet, masks::Direction, verdict},
 };
 use proptest::prelude::*;
@@ -112,7 +113,13 @@ pub(crate) fn limited() -> Event {
         zero: 0,
     };
     let found = Finding { mode: Mode::Observe, ..finding("https", RuleKind::RateLimit, verdict::DROP) };
-    Event { finding: Some(found), ..event(Kind::Limit, Detail::Limit { source, over: 17 }) }
+    Event { finding: Some(found), ..event(Kind::Limit, limited_detail(source)) }
+}
+
+/// A source over its rate, which brought it a penalty.
+pub(crate) fn limited_detail(source: Endpoint) -> Detail {
+    let (cause, penalty_ns) = (Some(Cause::Connections), Some(60_000_000_000));
+    Detail::Limit { source, prefix: 64, cause, over: 17, penalty_ns }
 }
 
 /// One of each kind, in the order of their codes, by processes of a unit.
@@ -240,7 +247,9 @@ fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
         any_end().prop_map(|source| (Kind::Source, Detail::Source { source })),
         (any_end(), prop::option::of(any_opener()), any::<bool>())
             .prop_map(|(remote, opener, closed)| (Kind::Held, Detail::Held { remote, opener, closed })),
-        (any_end(), any::<u64>()).prop_map(|(source, over)| (Kind::Limit, Detail::Limit { source, over })),
+        (any_end(), any::<u32>()).prop_map(|(source, over)| {
+            (Kind::Limit, Detail::Limit { source, prefix: 32, cause: None, over, penalty_ns: None })
+        }),
     ]
 }
 

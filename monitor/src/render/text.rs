@@ -18,7 +18,7 @@ use monitor_common::{
 
 use super::{family_name, protocol_name, sentence};
 use crate::{
-    event::{Detail, Event, Finding, Program, Text, Who},
+    event::{Detail, Event, Finding, Program, Text, Who, source_name},
     host::placement::Placement,
 };
 
@@ -111,13 +111,16 @@ impl Line<'_> {
                 self.plain(format_args!(" {} -> port {}/{protocol}", source.addr, source.port));
             }
             Detail::Held { remote, .. } => self.plain(format_args!(" has {}", End(remote))),
-            Detail::Limit { source, over } => {
-                let prefix = if source.addr.is_v4() { "" } else { "/64" };
+            Detail::Limit { source, prefix, cause, over, penalty_ns } => {
                 let protocol = protocol_name(source.protocol);
-                self.plain(format_args!(
-                    " {}{prefix} -> port {}/{protocol}, {over} over",
-                    source.addr, source.port
-                ));
+                let source = (source_name(&source.addr, *prefix), source.port);
+                self.plain(format_args!(" {} -> port {}/{protocol}, {over} over", source.0, source.1));
+                if let Some(cause) = cause {
+                    self.plain(format_args!(" ({})", cause.name()));
+                }
+                if let Some(ns) = penalty_ns {
+                    self.plain(format_args!(", dropped for {} s", ns / 1_000_000_000));
+                }
             }
         }
     }

@@ -122,7 +122,7 @@ fn every_kind_says_who_did_what_and_what_became_of_it() {
             DROPPED,
         ),
         (
-            samples::event(Kind::Limit, Detail::Limit { source: end, over: 17 }),
+            samples::event(Kind::Limit, samples::limited_detail(end)),
             "https",
             DROP,
             "10.0.0.1 is over its rate at port 5432 (packets over it so far: 17)",

@@ -1,0 +1,126 @@
+//! The kernel's tables of rate limits: double, with one switch between the halves.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
+use monitor_common::{
+    addr::Addr,
+    count::UNPARSED_RULE,
+    limit::{RateHead, RateRule, RateState, SourceKey},
+    limits,
+    policy::{RuleSet, ports::PORT_INDICES},
+};
+
+use super::load::Kernel;
+use crate::policy::Compiled;
+
+/// Bits of a [`SourceKey`] in front of the address.
+const GENERATION_BITS: u32 = 32;
+
+/// The tables of rate limits, and what of them is in force.
+pub struct Rates {
+    tables: Mutex<Tables>,
+}
+
+struct Tables {
+    /// As it is in the kernel.
+    current: RateState,
+    state: Array<MapData, RateState>,
+    heads: Array<MapData, RateHead>,
+    rules: Array<MapData, RateRule>,
+    ports: Array<MapData, RuleSet>,
+    sources: LpmTrie<MapData, SourceKey, RuleSet>,
+    protected: LpmTrie<MapData, Addr, u8>,
+    protected_ports: HashMap<MapData, u32, u8>,
+    /// By generation, the entries that have to go before the half is used again.
+    used: [Used; 2],
+}
+
+#[derive(Default)]
+struct Used {
+    ports: Vec<u32>,
+    sources: Vec<(u32, Addr)>,
+}
+
+impl Rates {
+    /// Takes over the tables.
+    pub fn new(kernel: &mut Kernel) -> Result<Self> {
+        let tables = Tables {
+            current: RateState { generation: 0, bans: 0, protection: 1 },
+            state: kernel.take("RATE_STATE")?.try_into()?,
+            heads: kernel.take("RATE_HEADS")?.try_into()?,
+            rules: kernel.take("RATE_RULES")?.try_into()?,
+            ports: kernel.take("RATE_PORTS")?.try_into()?,
+            sources: kernel.take("RATE_SOURCES")?.try_into()?,
+            protected: kernel.take("PROTECTED")?.try_into()?,
+            protected_ports: kernel.take("PROTECTED_PORTS")?.try_into()?,
+            used: Default::default(),
+        };
+        Ok(Self { tables: Mutex::new(tables) })
+    }
+
+    /// Puts the rate limits of a policy in force: writes the half that isn't, then switches.
+    ///
+    /// # Errors
+    /// When the kernel refuses an entry; then what was in force still is.
+    pub fn apply(&self, policy: &Compiled) -> Result<()> {
+        self.tables().apply(policy)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, policy: &Compiled) -> Result<()> {
+        let generation = self.current.generation ^ 1;
+        self.clear(generation)?;
+        self.write(generation, policy).context("can't write the rate limits")?;
+        for (addr, length) in &policy.protected {
+            self.protected
+                .insert(&Key::new(*length, *addr), 1, 0)
+                .context("can't write the protected prefixes")?;
+        }
+        for index in &policy.protected_ports {
+            self.protected_ports.insert(index, 1, 0).context("can't write the protected ports")?;
+        }
+        self.current = RateState { generation, protection: self.current.protection + 1, ..self.current };
+        self.state.set(0, self.current, 0).context("can't put the rate limits in force")
+    }
+
+    fn clear(&mut self, generation: u32) -> Result<()> {
+        let used = std::mem::take(&mut self.used[generation as usize]);
+        for index in used.ports {
+            self.ports.set(index, RuleSet::EMPTY, 0)?;
+        }
+        for (length, addr) in used.sources {
+            self.sources.remove(&key(generation, length, addr))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, generation: u32, policy: &Compiled) -> Result<()> {
+        let first = generation * limits::RULES as u32;
+        for (index, rule) in policy.rate_rules.iter().enumerate() {
+            self.rules.set(first + index as u32, rule, 0)?;
+        }
+        self.rules.set(first + UNPARSED_RULE, policy.unparsed_rule, 0)?;
+        self.heads.set(generation, policy.rate_head, 0)?;
+        for (index, rules) in &policy.rate_ports {
+            let at = generation * PORT_INDICES + index;
+            self.used[generation as usize].ports.push(at);
+            self.ports.set(at, rules, 0)?;
+        }
+        for (length, addr, rules) in policy.rate_sources.entries() {
+            self.used[generation as usize].sources.push((length, addr));
+            self.sources.insert(&key(generation, length, addr), rules, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn key(generation: u32, length: u32, addr: Addr) -> Key<SourceKey> {
+    Key::new(GENERATION_BITS + length, SourceKey { generation: generation.to_be(), addr })
+}
