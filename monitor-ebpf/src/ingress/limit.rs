@@ -14,7 +14,7 @@ use super::{
     Arrival, Direct, Hook, bans,
     established::is_established,
     field,
-    over::{self, Over},
+    over,
     put,
     table::{self, read, replace},
 };
@@ -60,29 +60,33 @@ fn charge(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct, rule: &RateRu
         return;
     }
     let now = clock(arrival, rule).wrapping_mul(TICKS_PER_NS);
-    place(arrival, rule, now);
+    rate_place(arrival, rule, now);
     let later = field!(arrival, packet.protocol) == TCP && !opens;
     let doubtful = fact::CROWDED_OUT | fact::CONTESTED | fact::PENALISED;
     let holds = later && field!(arrival, whose) & doubtful != 0 && is_established(arrival, hook, frame);
     let whose = field!(arrival, whose);
     if whose & fact::PENALISED != 0 && (whose & fact::PROVEN != 0 || !holds) {
-        return over::over(arrival, rule, now, Over { cause: Cause::Penalty as u64, whose });
+        return refuse(arrival, rule, now, Cause::Penalty as u64);
     }
     if whose & fact::CROWDED_OUT != 0 && !holds {
-        return over::over(arrival, rule, now, Over { cause: Cause::Newcomers as u64, whose });
+        return refuse(arrival, rule, now, Cause::Newcomers as u64);
     }
     if whose & fact::NEW != 0 {
-        settle(arrival, rule, now);
+        rate_settle(arrival, rule, now);
     }
     let kept = if holds && whose & (fact::CONTESTED | fact::PENALISED) != 0 { fact::KEPT } else { 0 };
     put!(arrival, whose, field!(arrival, whose) | kept);
-    let cause = spend(arrival, rule, now);
-    let whose = field!(arrival, whose);
+    let cause = rate_spend(arrival, rule, now);
     if cause != WITHIN {
-        over::over(arrival, rule, now, Over { cause, whose });
-    } else if whose & fact::KEPT != 0 {
+        refuse(arrival, rule, now, cause);
+    } else if kept != 0 {
         put!(arrival, outcome, Outcome::Spared as u64);
     }
+}
+
+#[inline(always)]
+fn refuse(arrival: *mut Arrival, rule: &RateRule, now: u64, cause: u64) {
+    over::rate_over(arrival, rule, now, cause);
 }
 
 /// The time for a rule, nanoseconds.
@@ -95,7 +99,22 @@ fn clock(arrival: *mut Arrival, rule: &RateRule) -> u64 {
     field!(arrival, now_ns)
 }
 
+// VERIFIER: what follows are global functions (their symbols are exported, their arguments are numbers and pointers to
+// structs): each is verified once, whatever its callers know, instead of once for each way to get there. They return a
+// number because older kernels want one.
+
 /// Finds the source's place under a rule, and what is known of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rate_place(arrival: *mut Arrival, rule: *const RateRule, now: u64) -> u64 {
+    if arrival.is_null() || rule.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, so it is what the caller had from a map.
+    place(arrival, unsafe { &*rule }, now);
+    0
+}
+
 #[inline(always)]
 fn place(arrival: *mut Arrival, rule: &RateRule, now: u64) {
     let sets = global!(SETTINGS.source_sets);
@@ -130,7 +149,7 @@ fn place(arrival: *mut Arrival, rule: &RateRule, now: u64) {
         // SAFETY: a field of a live map value.
         let bucket = unsafe { &raw mut (*slot).packets };
         let price = rule.newcomers.price(1);
-        if rule.newcomers.per_token != 0 && take(bucket, now, price, rule.newcomers.window) == 0 {
+        if rule.newcomers.per_token != 0 && rate_take(bucket, now, price, rule.newcomers.window) == 0 {
             facts |= fact::CROWDED_OUT;
         }
     }
@@ -167,6 +186,17 @@ fn is_contested(slot: *const Slot, now: u64) -> bool {
 }
 
 /// Gives a newcomer a place of its own, or one among those who share.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rate_settle(arrival: *mut Arrival, rule: *const RateRule, now: u64) -> u64 {
+    if arrival.is_null() || rule.is_null() {
+        return 0;
+    }
+    // SAFETY: as above.
+    settle(arrival, unsafe { &*rule }, now);
+    0
+}
+
 #[inline(always)]
 fn settle(arrival: *mut Arrival, rule: &RateRule, now: u64) {
     let tag = field!(arrival, tag);
@@ -192,6 +222,16 @@ fn settle(arrival: *mut Arrival, rule: &RateRule, now: u64) {
 const WITHIN: u64 = u64::MAX;
 
 /// Takes what the packet costs out of the buckets at hand. A packet that is refused costs nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rate_spend(arrival: *mut Arrival, rule: *const RateRule, now: u64) -> u64 {
+    if arrival.is_null() || rule.is_null() {
+        return WITHIN;
+    }
+    // SAFETY: as above.
+    spend(arrival, unsafe { &*rule }, now)
+}
+
 #[inline(always)]
 fn spend(arrival: *mut Arrival, rule: &RateRule, now: u64) -> u64 {
     let Some(slot) = table::slot(field!(arrival, set), field!(arrival, way)) else { return WITHIN };
@@ -220,13 +260,13 @@ fn spend(arrival: *mut Arrival, rule: &RateRule, now: u64) -> u64 {
     if !fits(&rule.bytes, bytes, now, volume) {
         return Cause::Bytes as u64;
     }
-    if opens && take(connections, now, one, rule.connections.window) == 0 {
+    if opens && rate_take(connections, now, one, rule.connections.window) == 0 {
         return Cause::Connections as u64;
     }
-    if rule.packets.per_token != 0 && take(packets, now, segments, rule.packets.window) == 0 {
+    if rule.packets.per_token != 0 && rate_take(packets, now, segments, rule.packets.window) == 0 {
         return Cause::Packets as u64;
     }
-    if rule.bytes.per_token != 0 && take(bytes, now, volume, rule.bytes.window) == 0 {
+    if rule.bytes.per_token != 0 && rate_take(bytes, now, volume, rule.bytes.window) == 0 {
         return Cause::Bytes as u64;
     }
     if kept {
@@ -275,8 +315,12 @@ fn debit(limit: &Limit, bucket: *mut u64, now: u64, price: u64) {
 const TRIES: u32 = 8;
 
 /// Takes what costs `price` out of a bucket, in one atomic step: 1, or 0 if there is not enough in it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn take(bucket: *mut u64, now: u64, price: u64, window: u64) -> u64 {
+extern "C" fn rate_take(bucket: *mut u64, now: u64, price: u64, window: u64) -> u64 {
+    if bucket.is_null() {
+        return 1;
+    }
     let limit = Limit { per_token: 1, window, shift: 0, most: 0 };
     let mut tries = 0;
     let mut seen = read(bucket);

@@ -25,12 +25,11 @@ use crate::{
 };
 
 /// Why a packet is over, and what is known of its source.
-#[derive(Clone, Copy)]
-pub struct Over {
+struct Over {
     /// Code of a [`Cause`].
-    pub cause: u64,
+    cause: u64,
     /// See [`fact`].
-    pub whose: u64,
+    whose: u64,
 }
 
 /// Books a packet under a rule.
@@ -61,9 +60,21 @@ fn count(counter: Option<*mut u64>, amount: u64) {
     }
 }
 
-/// Decides what becomes of a packet that is over a limit.
+/// Decides what becomes of a packet that is over a limit, for a [`Cause`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rate_over(arrival: *mut Arrival, rule: *const RateRule, now: u64, cause: u64) -> u64 {
+    if arrival.is_null() || rule.is_null() {
+        return 0;
+    }
+    let whose = field!(arrival, whose);
+    // SAFETY: not null, so it is what the caller had from a map.
+    over(arrival, unsafe { &*rule }, now, Over { cause, whose });
+    0
+}
+
 #[inline(always)]
-pub fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
+fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
     let Some(slot) = table::slot(field!(arrival, set), field!(arrival, way)) else { return };
     if is_protected(arrival, slot) {
         return put!(arrival, outcome, Outcome::Protected as u64);

@@ -19,6 +19,8 @@ pub enum Attach {
     Lsm(&'static str),
     /// To interfaces.
     Xdp,
+    /// To interfaces, behind the driver.
+    Traffic,
 }
 
 impl Attach {
@@ -32,6 +34,7 @@ impl Attach {
             Self::Skb => "cgroup_skb",
             Self::Lsm(_) => "lsm",
             Self::Xdp => "xdp",
+            Self::Traffic => "tc",
         }
     }
 }
@@ -59,6 +62,8 @@ pub enum Needed {
     PacketSockets,
     /// When there is a rate limit and an interface to hold it on.
     RateLimit,
+    /// When an interface can't have the one before it: loaded then.
+    Lazy,
     /// For no policy: `monitor explain --kernel` asks it.
     Asked,
 }
@@ -82,7 +87,7 @@ impl Needed {
             Self::RawSockets => config.raw_sockets.is_some(),
             Self::PacketSockets => lsm && config.raw_sockets.is_some(),
             Self::RateLimit => !config.rate_limits.is_empty(),
-            Self::Asked => false,
+            Self::Lazy | Self::Asked => false,
         }
     }
 }
@@ -184,6 +189,9 @@ pub const PROBES: &[Probe] = &[
         feeds: &[Kind::Socket],
     },
     Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
+    Probe { program: "ingress_generic", attach: Attach::Xdp, needed: Needed::Lazy, feeds: &[Kind::Limit] },
+    Probe { program: "ingress_tc", attach: Attach::Traffic, needed: Needed::Lazy, feeds: &[Kind::Limit] },
+    Probe { program: "ingress_tc_tcp", attach: Attach::Traffic, needed: Needed::Lazy, feeds: &[Kind::Limit] },
     Probe { program: "ask", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
     Probe { program: "ask_database", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
 ];
