@@ -3,6 +3,8 @@
 //! A server namespace with two clients, each in a namespace and on a link of its own. The agent lives with the
 //! server and is told of one or both links.
 
+mod fair;
+mod merged;
 mod scene;
 
 use std::net::{IpAddr, SocketAddr};

@@ -79,7 +79,20 @@ impl Scene {
     }
 
     pub fn agent(&self, mode: Mode, interfaces: &[&'static str], limit: &str) -> Result<Agent<'_>> {
-        let rule = format!("[[rate_limit]]\nname = \"flood\"\nports = [{PORT}]\n{limit}\n");
+        self.agent_attached("auto", mode, interfaces, limit)
+    }
+
+    /// The same, with the packet program attached in some way.
+    pub fn agent_attached(
+        &self,
+        attach: &str,
+        mode: Mode,
+        interfaces: &[&'static str],
+        limit: &str,
+    ) -> Result<Agent<'_>> {
+        let packets =
+            if attach == "auto" { String::new() } else { format!("[packets]\nattach = \"{attach}\"\n") };
+        let rule = format!("{packets}[[rate_limit]]\nname = \"flood\"\nports = [{PORT}]\n{limit}\n");
         Setup::new(mode, &self.group).within(&self.server).interfaces(interfaces).rules(&rule).start()
     }
 

@@ -6,12 +6,14 @@
 
 mod bind;
 mod client;
+mod forge;
 mod hand;
 mod launch;
 mod mount;
 mod net;
 mod obey;
 mod serve;
+mod talk;
 mod unix;
 mod ways;
 mod words;
@@ -47,6 +49,11 @@ fn run(words: &Words) -> Result<()> {
         "reach" => client::reach(words),
         "attempt" => client::attempt(words),
         "flood" => client::flood(words),
+        "forge" => forge::forge(words),
+        "echo" => talk::echo(words),
+        "sink" => talk::sink(words),
+        "talk" => talk::talk(words),
+        "bulk" => talk::bulk(words),
         "unix" => unix::unix(words),
         "bind" => bind::bind(words),
         "raw" => bind::raw(words),
