@@ -13,6 +13,7 @@ mod lint;
 mod load;
 mod model;
 mod net;
+mod networks;
 mod pattern;
 mod rate;
 mod raw;
@@ -30,9 +31,11 @@ pub use diagnostic::{Diagnostic, Report, Severity, render_all};
 pub use lint::lint;
 pub use load::Loaded;
 pub use model::{
-    Account, Action, Agent, Args, Class, Config, Database, Exec, Format, Interfaces, Limit, ListKind,
-    Metrics, Mode, Pattern, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Sink, Target, Workload,
+    Account, Action, Agent, Args, Attach, BANNED, Class, Config, Database, Exec, Format, IfHeld, Interfaces,
+    Limit, ListKind, Metrics, Mode, PacketInterface, Packets, Pattern, Penalty, Per, Protect, Protocol, Rate,
+    RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
 };
+pub(crate) use pattern::is_glob;
 pub use schema::schema;
 pub use source::{Place, Spanned};
 pub(crate) use suggest::nearest;

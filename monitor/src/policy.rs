@@ -3,11 +3,15 @@
 pub mod ask;
 pub mod compile;
 pub mod globs;
+pub mod interfaces;
 mod judge;
 pub mod names;
 pub mod patterns;
+pub mod ports;
 pub mod prefixes;
+mod rates;
 mod rules;
+pub mod sources;
 pub mod workloads;
 
 pub use compile::{Compiled, Host};

@@ -4,6 +4,7 @@
 mod facts;
 mod files;
 mod host;
+mod limits;
 mod lists;
 mod policy;
 mod rules;
@@ -35,6 +36,7 @@ fn lint_on(loaded: &mut Loaded, facts: &Facts) {
     let Some(config) = loaded.config.take() else { return report(loaded, found) };
     let mut lints = Lints { config: &config, facts, found };
     rules::check(&mut lints);
+    limits::check(&mut lints);
     files::check(&mut lints);
     host::check(&mut lints);
     let mut fits = true;

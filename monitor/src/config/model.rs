@@ -2,16 +2,17 @@
 //! that needs nothing but the files; what the kernel and the host can't do is found when it is loaded, and
 //! reported with the [`Place`]s kept here.
 
+mod packets;
 mod policy;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::source::{Place, Sources, Spanned};
+pub use packets::{BANNED, Limit, PacketInterface, Packets, Penalty, Rate, RateLimit, UNPARSED};
 pub use policy::{Account, Args, Database, Exec, Pattern, RawSockets, Workload};
-pub use words::{Action, Class, Format, ListKind, Mode, Per, Protocol};
+pub use words::{Action, Attach, Class, Format, IfHeld, ListKind, Mode, Per, Protocol};
 
 /// A whole configuration, all files together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +31,10 @@ pub struct Config {
     pub databases: Vec<Database>,
     /// Exec rules in file order; the first that matches decides.
     pub execs: Vec<Exec>,
-    /// Rate limits in file order; all with the port and protocol count. At most
-    /// [`MAX_LIMITS_PER_PORT`](super::limits::MAX_LIMITS_PER_PORT) have a port in common.
+    /// How packets are counted for rate limits.
+    pub packets: Packets,
+    /// Rate limits in file order; all that speak of a packet count, at most
+    /// [`MAX_LIMITS_PER_PACKET`](super::limits::MAX_LIMITS_PER_PACKET).
     pub rate_limits: Vec<RateLimit>,
     /// Who may open raw and packet sockets. `None`: nobody watches.
     pub raw_sockets: Option<RawSockets>,
@@ -101,53 +104,4 @@ pub enum Target {
     Stdout,
     /// The end of the file with this absolute path.
     File(PathBuf),
-}
-
-/// How much a client may send to local ports. At least one of the three limits is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RateLimit {
-    /// Unique among all rules.
-    pub name: String,
-    /// Local ports; never empty, sorted, no two overlap.
-    pub ports: Vec<RangeInclusive<u16>>,
-    /// The protocols; includes TCP if `connections` is given.
-    pub protocol: Protocol,
-    /// What is counted together.
-    pub per: Per,
-    /// Limit of packets.
-    pub packets: Option<Limit>,
-    /// Limit of new TCP connections.
-    pub connections: Option<Limit>,
-    /// Limit of bytes.
-    pub bytes: Option<Limit>,
-    /// The rule's own mode, else that of the configuration.
-    pub mode: Mode,
-    /// Where the rule was defined.
-    pub place: Place,
-}
-
-/// A rate and how much may come at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// The rate.
-    pub rate: Rate,
-    /// At least 1, and refilled in at most [`MAX_REFILL_NS`](super::limits::MAX_REFILL_NS).
-    pub burst: u64,
-}
-
-/// `count` things in `per_ns` nanoseconds; from 1 per hour to the maxima in [`limits`](super::limits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many, at least 1.
-    pub count: u64,
-    /// In how many nanoseconds: a second, a minute or an hour.
-    pub per_ns: u64,
-}
-
-impl Rate {
-    /// One second's worth, rounded up, so at least 1.
-    pub fn per_second(self) -> u64 {
-        let count = u128::from(self.count) * 1_000_000_000;
-        u64::try_from(count.div_ceil(u128::from(self.per_ns.max(1)))).unwrap_or(u64::MAX)
-    }
 }

@@ -1,4 +1,6 @@
-//! Rates (`50/s`, `10MB/s`) and sizes (`1MB`).
+//! Rates (`50/s`, `10MB/s`), sizes (`1MB`) and durations (`90s`).
+
+use jiff::SignedDuration;
 
 use super::limits::{MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND};
 use super::model::Rate;
@@ -61,6 +63,17 @@ pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
         return Err((message, help));
     };
     Ok(count.saturating_mul(*factor))
+}
+
+/// Reads `90s`, `24h` or `1h 30m`; in nanoseconds.
+pub(crate) fn duration(text: &str) -> Result<u64, Wrong> {
+    match text.parse::<SignedDuration>() {
+        Ok(found) if !found.is_negative() => Ok(u64::try_from(found.as_nanos()).unwrap_or(u64::MAX)),
+        _ => {
+            let help = "write a number and a unit (`s`, `min` (or `m`), `h`), for example `\"90s\"` or `\"1h 30m\"`; a day is `24h`";
+            Err((format!("{} is no duration", quoted(text)), help.into()))
+        }
+    }
 }
 
 fn no_rate(text: &str) -> String {

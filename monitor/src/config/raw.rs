@@ -4,16 +4,18 @@
 //! The JSON Schema for editors is derived from these same types; their doc comments are what an editor shows.
 //! A value that can't be read doesn't hide its neighbours: see [`Field`].
 
+mod packets;
 mod policy;
 mod value;
 
 use schemars::JsonSchema;
 use toml_spanner::Toml;
 
+pub(crate) use packets::{PacketInterface, Packets, Penalty, RateLimit};
 pub(crate) use policy::{
-    Args, Database, DatabaseAction, Exec, ExecAction, Existing, RateLimit, RawAction, RawSockets, Workload,
+    Args, Database, DatabaseAction, Exec, ExecAction, Existing, RawAction, RawSockets, Workload,
 };
-pub(crate) use value::{At, Field, Id, Interfaces, List, Port};
+pub(crate) use value::{At, Factor, Field, Id, Interfaces, List, Port};
 
 use super::model::{Format, Mode};
 
@@ -48,8 +50,10 @@ pub(crate) struct File {
     /// Who may open raw and packet sockets. Absent: nobody watches.
     #[toml(default)]
     pub raw_sockets: Field<RawSockets>,
-    /// How much a client may send. Every rule with the port and protocol counts; one that is over drops the
-    /// packet.
+    /// How packets are counted for rate limits: where the programs attach, and how much they remember.
+    #[toml(default)]
+    pub packets: Field<Packets>,
+    /// How much a client may send. Every rule that speaks of a packet counts; one that is over drops it.
     #[toml(default)]
     pub rate_limit: Field<List<RateLimit>>,
 }

@@ -3,10 +3,12 @@
 mod bounds;
 mod databases;
 mod execs;
+mod interfaces;
 mod lists;
 mod names;
-mod networks;
 mod overlap;
+mod packets;
+mod per_packet;
 mod ports;
 mod prefixes;
 mod rate_limits;
@@ -18,8 +20,8 @@ use std::sync::Arc;
 use toml_spanner::Span;
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::limits::{MAX_RULES, MAX_WORKLOADS};
-use super::model::{Config, Mode};
+use super::limits::{MAX_RATE_LIMITS, MAX_RULES, MAX_WORKLOADS};
+use super::model::{BANNED, Config, Mode, UNPARSED};
 use super::pattern::Wrong;
 use super::raw::{At, Field};
 use super::schema;
@@ -37,7 +39,7 @@ pub(crate) fn resolve(
     let settings = settings::resolve(files, diagnostics);
     let workloads = Workloads::resolve(files, diagnostics);
     let mut rules = Rules::default();
-    let mut names = Names::new("rule");
+    let mut names = Names::new("rule", &OWN_NAMES);
     for parsed in files {
         let mut file = Checker { parsed, diagnostics };
         rules.add(&mut file, settings.mode, &workloads, &mut names);
@@ -51,6 +53,7 @@ pub(crate) fn resolve(
         mode: settings.mode,
         agent: settings.agent,
         metrics: settings.metrics,
+        packets: settings.packets,
         sinks: settings.sinks,
         workloads: workloads.into_list(),
         databases: rules.databases.into_iter().map(|rule| rule.value).collect(),
@@ -61,6 +64,10 @@ pub(crate) fn resolve(
         sources: files.iter().map(|parsed| parsed.source.clone()).collect(),
     })
 }
+
+/// Names that stand beside those of rules in metrics, and for what.
+const OWN_NAMES: [(&str, &str); 2] =
+    [(UNPARSED, "packets that can't be read (`[packets] unparsed`)"), (BANNED, "what is banned by hand")];
 
 /// A checked rule, with what is needed to point at it in a warning.
 struct Checked<T> {
@@ -93,7 +100,7 @@ impl Rules {
             self.execs.extend(keep(file, value, rule.span, self.counts[1]));
         }
         for rule in raw.rate_limit.items() {
-            file.count(&mut self.counts[2], MAX_RULES, "rate limits", rule.span);
+            file.count(&mut self.counts[2], MAX_RATE_LIMITS, "rate limits", rule.span);
             let value = rate_limits::rate_limit(file, rule, mode, names);
             self.rate_limits.extend(keep(file, value, rule.span, self.counts[2]));
         }

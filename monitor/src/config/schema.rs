@@ -17,7 +17,7 @@ pub fn schema() -> &'static Value {
 }
 
 /// Keys that DESIGN names and this version doesn't know yet. The table is "" for the top of the file.
-const PLANNED: &[(&str, &str)] = &[("", "syscall"), ("rate_limit", "penalty")];
+const PLANNED: &[(&str, &str)] = &[("", "syscall")];
 
 /// Whether a later version will know this key.
 pub(crate) fn is_planned(table: &str, key: &str) -> bool {
@@ -39,14 +39,23 @@ pub(crate) fn is_table(key: &str) -> bool {
     properties("").and_then(|map| map.get(key)).is_some_and(|value| value.get("properties").is_some())
 }
 
+/// Whether a key of a table is an array of tables (`[[table.key]]`).
+pub(crate) fn is_inner_array_of_tables(table: &str, key: &str) -> bool {
+    let found = properties(table).and_then(|map| map.get(key));
+    found.is_some_and(|value| value.pointer("/items/properties").is_some())
+}
+
 /// Whether a key of a table has keys of its own, which are found under `table.key`.
 pub(crate) fn is_nested_table(table: &str, key: &str) -> bool {
     !table.is_empty() && properties(&format!("{table}.{key}")).is_some()
 }
 
-/// How a table is written, between backquotes: `[agent]`, `[[sink]]`, or `args` of `[[exec]]`.
+/// How a table is written, between backquotes: `[agent]`, `[[sink]]`, `[[packets.interface]]`, or `args` of `[[exec]]`.
 pub(crate) fn header(table: &str) -> String {
     if let Some((outer, inner)) = table.split_once('.') {
+        if is_inner_array_of_tables(outer, inner) {
+            return format!("[[{table}]]");
+        }
         return format!("{inner}` of `{}", header(outer));
     }
     if is_array_of_tables(table) { format!("[[{table}]]") } else { format!("[{table}]") }

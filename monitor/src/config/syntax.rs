@@ -225,6 +225,10 @@ fn wrong_type(
         let message = format!("`{key}` must be a table, found {}", found_type(found));
         return make(message).help(format!("write `[{key}]` with one bracket, once"));
     }
+    if schema::is_inner_array_of_tables(table, key) {
+        let message = format!("`{key}` must be a list of tables, found {}", found_type(found));
+        return make(message).help(format!("write `[[{table}.{key}]]` with two brackets"));
+    }
     let what = if element { format!("an entry of `{key}`") } else { format!("`{key}`") };
     let diagnostic = make(format!("{what} must be {}, found {}", article(expected), found_type(found)));
     match schema::example(table, key) {

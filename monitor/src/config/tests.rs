@@ -1,5 +1,6 @@
 //! Table-driven tests: what is accepted and what it means; what is refused, where, and what the help says.
 
+mod bounds;
 mod broken;
 mod databases;
 mod execs;

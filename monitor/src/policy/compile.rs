@@ -20,13 +20,16 @@ use monitor_common::{
 
 use super::{
     globs::{self, Globs},
+    interfaces::ByInterface,
     patterns::{Named, Patterns},
+    ports::{by_port, indices},
     prefixes::{Prefixes, mapped},
-    rules::{Unenforceable, by_port, database_rules, exec_rule, indices, rate_rule, raw_rule, unparsed_rule},
+    rates::Rates,
+    rules::{Unenforceable, database_rules, exec_rule, raw_rule},
     workloads::{Accounts, Subjects},
 };
 use crate::{
-    config::{Config, ListKind, Protocol, Report},
+    config::{Attach, Config, IfHeld, ListKind, PacketInterface, Packets, Protocol},
     host::{file::Tree, ssh::Ssh},
 };
 
@@ -48,8 +51,10 @@ pub struct Compiled {
     pub database_rules: [Vec<Rule>; Direction::ALL.len()],
     /// `[raw_sockets]`, if given.
     pub raw_rule: Option<Rule>,
-    /// `[[rate_limit]]` rules.
+    /// `[[rate_limit]]` rules in the order in which they are evaluated: their bit in all sets.
     pub rate_rules: Vec<RateRule>,
+    /// What is done about packets that can't be read; a rule without limits if nothing is.
+    pub unparsed_rule: RateRule,
     /// Which rules and workloads ask about what.
     pub masks: Masks,
     /// By workload, those that name it as parent or ancestor.
@@ -66,13 +71,11 @@ pub struct Compiled {
     pub senders: Prefixes,
     /// Rate limits by port index.
     pub rate_ports: BTreeMap<u32, RuleSet>,
-    /// What has to be known of the rate limits before the packet is.
+    /// What the packet programs have to know before they know the packet.
     pub rate_head: RateHead,
-    /// Rate limits by the addresses that they hold for.
+    /// By source, all rate limits that hold for it. What is in no prefix: [`RateHead::unlisted`].
     pub rate_sources: Prefixes,
-    /// The limit of packets whose ports can't be told.
-    pub unparsed_rule: RateRule,
-    /// Sets in the table of sources.
+    /// How many sets the table of sources has: a power of two.
     pub source_sets: u32,
     /// All globs.
     pub globs: Globs,
@@ -89,6 +92,10 @@ pub struct Compiled {
     /// Workloads, those without a name included.
     pub workload_count: usize,
     files: Vec<Named>,
+    rate_interfaces: ByInterface,
+    rates_everywhere: RuleSet,
+    packets: Packets,
+    overrides: ByInterface,
 }
 
 impl Compiled {
@@ -133,29 +140,25 @@ impl Compiled {
         let lists = config.databases.iter().enumerate();
         let senders =
             Prefixes::new(lists.filter_map(|(index, rule)| Some((index, rule.sources.as_deref()?))));
-        for (what, prefixes) in [("addresses", &addresses), ("sources", &senders)] {
+        let rates = Rates::new(config)?;
+        for (what, prefixes) in [
+            ("addresses of all database rules", &addresses),
+            ("sources of all database rules", &senders),
+            ("sources and exceptions of all rate limits", &rates.sources),
+        ] {
             if prefixes.len() > limits::PREFIXES as usize {
-                bail!(
-                    "the {what} of all database rules need {} prefixes, more than {}",
-                    prefixes.len(),
-                    limits::PREFIXES
-                );
+                bail!("the {what} need {} prefixes, more than {}", prefixes.len(), limits::PREFIXES);
             }
         }
-        let rate_rules = config
-            .rate_limits
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| rate_rule(config, index, rule))
-            .collect::<Result<_, Report>>()?;
-        let rate_ports = by_port(config.rate_limits.iter().map(|rule| (rule.protocol, &rule.ports[..])));
+        let named = config.packets.interfaces.iter().map(|interface| std::slice::from_ref(&interface.name));
         let in_cgroup =
             |workload: &crate::config::Workload| !workload.units.is_empty() || !workload.cgroups.is_empty();
         Ok(Self {
             exec_rules,
             database_rules,
             raw_rule: config.raw_sockets.as_ref().map(raw_rule),
-            rate_rules,
+            rate_rules: rates.rules,
+            unparsed_rule: rates.unparsed,
             workload_count: subjects.count(),
             masks: subjects.masks,
             kin: subjects.kin,
@@ -164,15 +167,14 @@ impl Compiled {
             database_ports,
             addresses,
             senders,
-            rate_ports,
-            rate_head: RateHead {
-                listed: RuleSet::EMPTY,
-                unlisted: RuleSet::EMPTY,
-                on_interfaces: RuleSet::EMPTY,
-            },
-            rate_sources: Prefixes::default(),
-            unparsed_rule: unparsed_rule(),
-            source_sets: limits::SOURCE_SETS,
+            rate_ports: rates.ports,
+            rate_head: rates.head,
+            rate_sources: rates.sources,
+            source_sets: rates.source_sets,
+            rate_interfaces: rates.interfaces,
+            rates_everywhere: rates.everywhere,
+            overrides: ByInterface::new(named.enumerate())?,
+            packets: config.packets.clone(),
             globs: globs::compile(&patterns.globs)?,
             classes: patterns.classes,
             protected: config.agent.protect.prefixes.iter().map(mapped).collect(),
@@ -194,6 +196,22 @@ impl Compiled {
         self.protected
             .extend(ssh.peers.iter().map(|peer| mapped(&(*peer, if peer.is_ipv4() { 32 } else { 128 }))));
         self.protected_ports.extend(ssh.ports.iter().map(|port| port_index(TCP, *port)));
+    }
+
+    /// All rate limits that hold on an interface, those that don't ask included.
+    #[must_use]
+    pub fn rules_on(&self, interface: &str) -> RuleSet {
+        self.rates_everywhere.or(&self.rate_interfaces.look_up(interface))
+    }
+
+    /// How the packet programs attach to an interface, and what to do where another program holds it.
+    #[must_use]
+    pub fn attach_on(&self, interface: &str) -> (Attach, IfHeld) {
+        let first = self.overrides.look_up(interface).take_first();
+        match first.and_then(|index| self.packets.interfaces.get(index as usize)) {
+            Some(PacketInterface { attach, if_held, .. }) => (*attach, *if_held),
+            None => (self.packets.attach, self.packets.if_held),
+        }
     }
 
     /// The files that the policy names by path, each with what it stands for.

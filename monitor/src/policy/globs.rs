@@ -61,6 +61,8 @@ pub enum Text {
     Contains(String),
     /// A glob over one of the arguments.
     Argument(String),
+    /// A glob over the name of an interface. Only in an automaton of its own.
+    Interface(String),
 }
 
 /// Compiles patterns, each with what it stands for.
@@ -110,6 +112,7 @@ fn regex(text: &Text) -> String {
             out.push_str("(?:/[^/]+[.]slice)*/");
             wildcards(name, COMPONENT, &mut out);
         }
+        Text::Interface(name) => wildcards(name, COMPONENT, &mut out),
         Text::Contains(text) => {
             out.push_str(&format!("{}{ARGUMENT}*\\x00.*", char::from(tag::ARGUMENTS)));
             text.bytes().for_each(|byte| literal(byte, &mut out));

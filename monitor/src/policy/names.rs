@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use monitor_common::count::UNPARSED_RULE;
-use monitor_common::policy::{Mode, RuleKind, WorkloadSet, masks::Direction};
+use monitor_common::{
+    count::{BAN_COUNTER, UNPARSED_RULE},
+    policy::{Mode, RuleKind, WorkloadSet, masks::Direction},
+};
 
-use crate::config::Config;
+use crate::config::{BANNED, Config, UNPARSED};
 
 /// Names of rules and workloads, in file order.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     rules: [Vec<(Arc<str>, Mode)>; RuleKind::ALL.len()],
     workloads: Vec<Arc<str>>,
-    /// The limit of packets whose ports can't be told.
-    unparsed: Arc<str>,
     /// By database rule, the directions that it speaks of.
     directions: Vec<Vec<Direction>>,
+    /// What packets are counted by beside rate limits, each with the index of its counters.
+    own: Vec<(u32, (Arc<str>, Mode))>,
 }
 
 impl Names {
@@ -30,9 +32,13 @@ impl Names {
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
             ],
-            unparsed: Arc::from("unparsed"),
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
             directions: config.databases.iter().map(directions).collect(),
+            own: vec![
+                (UNPARSED_RULE, row(UNPARSED, config.mode)),
+                // Nobody bans to see what would happen.
+                (BAN_COUNTER, row(BANNED, crate::config::Mode::Enforce)),
+            ],
         }
     }
 
@@ -42,13 +48,19 @@ impl Names {
         &self.rules[kind as usize]
     }
 
-    /// The name of a rule.
+    /// The name of a rule; of rate limits, that of any of its [`Self::packet_counters`].
     #[must_use]
     pub fn rule(&self, kind: RuleKind, index: u16) -> Option<&Arc<str>> {
-        if kind == RuleKind::RateLimit && u32::from(index) == UNPARSED_RULE {
-            return Some(&self.unparsed);
-        }
-        self.rules(kind).get(usize::from(index)).map(|(name, _)| name)
+        let own = || self.own.iter().find(|(counter, _)| *counter == u32::from(index)).map(|(_, row)| row);
+        let rule = self.rules(kind).get(usize::from(index));
+        rule.or_else(|| own().filter(|_| kind == RuleKind::RateLimit)).map(|(name, _)| name)
+    }
+
+    /// What packets are counted by: rate limits, packets that can't be read and bans by hand, each with the index of
+    /// its counters.
+    pub fn packet_counters(&self) -> impl Iterator<Item = (u32, &(Arc<str>, Mode))> {
+        let own = self.own.iter().map(|(counter, row)| (*counter, row));
+        (0..).zip(self.rules(RuleKind::RateLimit)).chain(own)
     }
 
     /// The directions that a database rule speaks of.

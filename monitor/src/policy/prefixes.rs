@@ -4,45 +4,33 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use monitor_common::{addr::Addr, policy::RuleSet};
 
-/// By length in bits (of the 128 of a mapped address) and network, the rules that list a prefix.
+/// The length in bits (of the 128 of a mapped address) of a prefix, and its network.
+pub(super) type Prefix = (u32, [u8; 16]);
+
+/// By prefix, the rules that list it.
 #[derive(Clone, Debug, Default)]
 pub struct Prefixes {
-    entries: BTreeMap<(u32, [u8; 16]), RuleSet>,
+    entries: BTreeMap<Prefix, RuleSet>,
 }
 
 /// All IPv4 addresses in mapped form.
-const V4: (u32, [u8; 16]) = (96, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+const V4: Prefix = (96, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]);
 
 impl Prefixes {
     /// Collects the prefixes of rules, each with its length as written.
     #[must_use]
     pub fn new<'a>(lists: impl Iterator<Item = (usize, &'a [(IpAddr, u8)])>) -> Self {
-        let mut listed: BTreeMap<(u32, [u8; 16]), RuleSet> = BTreeMap::new();
+        let mut listed: BTreeMap<Prefix, RuleSet> = BTreeMap::new();
         for (rule, list) in lists {
             for prefix in list {
-                let (addr, length) = mapped(prefix);
-                let key = (length, masked(&addr, length));
-                listed.entry(key).or_insert(RuleSet::EMPTY).insert(rule);
+                listed.entry(key(prefix)).or_insert(RuleSet::EMPTY).insert(rule);
             }
         }
-        // A short IPv6 prefix doesn't mean the IPv4 addresses that share the table.
-        listed.entry(V4).or_insert(RuleSet::EMPTY);
-        // The table finds the longest prefix only, so each bears the rules of those around it as well.
-        let mut lengths: Vec<u32> = listed.keys().map(|(length, _)| *length).collect();
-        lengths.dedup();
-        if listed.len() == 1 && listed[&V4].is_empty() {
-            return Self::default();
-        }
-        let mut entries = listed.clone();
-        for ((length, network), rules) in &mut entries {
-            let network = Addr { bytes: *network };
-            let least = if network.is_v4() && *length >= V4.0 { V4.0 } else { 0 };
-            for shorter in lengths.iter().filter(|shorter| (least..*length).contains(shorter)) {
-                if let Some(around) = listed.get(&(*shorter, masked(&network, *shorter))) {
-                    rules.add(around);
-                }
-            }
-        }
+        Self { entries: nested(listed, RuleSet::EMPTY, RuleSet::add) }
+    }
+
+    /// Entries as they go to the table.
+    pub(super) fn from_entries(entries: BTreeMap<Prefix, RuleSet>) -> Self {
         Self { entries }
     }
 
@@ -62,8 +50,13 @@ impl Prefixes {
     /// The rules that list an address.
     #[must_use]
     pub fn look_up(&self, addr: &Addr) -> RuleSet {
+        self.longest(addr).unwrap_or(RuleSet::EMPTY)
+    }
+
+    /// The entry with the longest prefix around an address.
+    pub(super) fn longest(&self, addr: &Addr) -> Option<RuleSet> {
         let find = |length: u32| self.entries.get(&(length, masked(addr, length)));
-        (0..=128).rev().find_map(find).copied().unwrap_or(RuleSet::EMPTY)
+        (0..=128).rev().find_map(find).copied()
     }
 
     /// As they go to the table: length, network and rules.
@@ -84,13 +77,51 @@ impl Prefixes {
     }
 }
 
+/// What a table of longest prefixes must hold, from what was said of each prefix. It finds the longest prefix only, so
+/// each bears what is said of those around it as well.
+pub(super) fn nested<V: Copy>(
+    mut listed: BTreeMap<Prefix, V>,
+    nothing: V,
+    add: impl Fn(&mut V, &V),
+) -> BTreeMap<Prefix, V> {
+    if listed.is_empty() {
+        return listed;
+    }
+    // A short IPv6 prefix doesn't mean the IPv4 addresses that share the table.
+    listed.entry(V4).or_insert(nothing);
+    let mut sorted: Vec<(Prefix, V)> = listed.into_iter().collect();
+    // In this order a prefix comes after those around it, and before all that isn't in it.
+    sorted.sort_unstable_by_key(|((length, network), _)| (*network, *length));
+    let mut around: Vec<(Prefix, V)> = Vec::new();
+    for (prefix, value) in &mut sorted {
+        while around
+            .pop_if(|((length, network), _)| masked(&Addr { bytes: prefix.1 }, *length) != *network)
+            .is_some()
+        {}
+        if *prefix != V4
+            && let Some((_, outer)) = around.last()
+        {
+            add(value, outer);
+        }
+        around.push((*prefix, *value));
+    }
+    sorted.into_iter().collect()
+}
+
+/// Where a prefix is in a table.
+pub(super) fn key(prefix: &(IpAddr, u8)) -> Prefix {
+    let (addr, length) = mapped(prefix);
+    (length, masked(&addr, length))
+}
+
 /// A prefix in mapped form.
 pub(super) fn mapped((addr, length): &(IpAddr, u8)) -> (Addr, u32) {
     let before = if addr.is_ipv4() { 96 } else { 0 };
     (Addr::from(*addr), u32::from(*length) + before)
 }
 
-fn masked(addr: &Addr, length: u32) -> [u8; 16] {
+/// An address without the bits after the first ones.
+pub(super) fn masked(addr: &Addr, length: u32) -> [u8; 16] {
     let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
     (u128::from_be_bytes(addr.bytes) & mask).to_be_bytes()
 }

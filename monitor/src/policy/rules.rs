@@ -1,15 +1,9 @@
-//! Compiles rules, one by one.
-
-use std::collections::BTreeMap;
+//! Compiles the rules about programs, databases and raw sockets, one by one.
 
 use anyhow::Result;
-use monitor_common::{
-    limit::{Limit, RateRule},
-    packet::{TCP, UDP},
-    policy::{Action, Masks, Mode, Rule, RuleSet, WorkloadSet, masks::Direction, ports::port_index},
-};
+use monitor_common::policy::{Action, Masks, Mode, Rule, WorkloadSet, masks::Direction};
 
-use crate::config::{self, Config, Protocol, Report, Severity};
+use crate::config::{self, Config, Report, Severity};
 
 /// What this kernel can't carry out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,71 +96,6 @@ pub(super) fn database_rules(
 /// Who may open raw sockets.
 pub(super) fn raw_rule(rule: &config::RawSockets) -> Rule {
     Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), rule.mode.into())
-}
-
-/// A rate limit.
-pub(super) fn rate_rule(config: &Config, index: usize, rule: &config::RateLimit) -> Result<RateRule, Report> {
-    let limit = |limit: Option<config::Limit>| {
-        let Some(config::Limit { rate, burst }) = limit else { return Ok(Limit::NONE) };
-        Limit::new(rate.count, rate.per_ns, burst).ok_or_else(|| {
-            let message = format!("rate limit \"{}\": the burst takes too long to come back", rule.name);
-            Report::new(vec![
-                config.diagnostic(Severity::Error, &rule.place, message).help("write a smaller burst"),
-            ])
-        })
-    };
-    let every = if rule.packets.is_some() || rule.bytes.is_some() { RateRule::EVERY_PACKET } else { 0 };
-    Ok(RateRule {
-        packets: limit(rule.packets)?,
-        connections: limit(rule.connections)?,
-        bytes: limit(rule.bytes)?,
-        mode: Mode::from(rule.mode) as u32,
-        id: index as u64 + 2,
-        counter: index as u32,
-        flags: every | RateRule::EXACT_CLOCK,
-        ..unparsed_rule()
-    })
-}
-
-/// The limit of packets whose ports can't be told.
-pub(super) fn unparsed_rule() -> RateRule {
-    let newcomers = u64::from(monitor_common::limits::SOURCE_SETS);
-    RateRule {
-        packets: Limit::NONE,
-        connections: Limit::NONE,
-        bytes: Limit::NONE,
-        newcomers: Limit::new(newcomers, 1_000_000_000, newcomers).unwrap_or(Limit::NONE),
-        penalty: monitor_common::limit::Penalty { for_ns: 0, max_ns: 0, factor: 100, after: 0 },
-        mask_v4: [u64::MAX; 2],
-        mask_v6: [u64::MAX, 0],
-        id: u64::MAX,
-        counter: monitor_common::count::UNPARSED_RULE,
-        mode: 0,
-        flags: 0,
-        prefix_v4: 32,
-        prefix_v6: 64,
-    }
-}
-
-type Ports<'a> = (Protocol, &'a [std::ops::RangeInclusive<u16>]);
-
-/// Rules by port.
-pub(super) fn by_port<'a>(rules: impl Iterator<Item = Ports<'a>>) -> BTreeMap<u32, RuleSet> {
-    let mut table: BTreeMap<u32, RuleSet> = BTreeMap::new();
-    for (rule, (protocol, ranges)) in rules.enumerate() {
-        for port in ranges.iter().cloned().flatten() {
-            indices(protocol, port)
-                .for_each(|index| table.entry(index).or_insert(RuleSet::EMPTY).insert(rule));
-        }
-    }
-    table
-}
-
-/// The port indices of a port.
-pub(super) fn indices(protocol: Protocol, port: u16) -> impl Iterator<Item = u32> {
-    let tcp = protocol.has_tcp().then(|| port_index(TCP, port));
-    let udp = protocol.has_udp().then(|| port_index(UDP, port));
-    tcp.into_iter().chain(udp)
 }
 
 impl From<config::Mode> for Mode {

@@ -13,10 +13,27 @@ pub(super) fn check(lints: &mut Lints) {
     accounts(lints);
     cgroups(lints);
     chosen_ports(lints);
-    let Interfaces::Named(names) = &lints.config.agent.interfaces else { return };
-    for name in names.iter().filter(|name| interfaces::index(&name.value).is_none()) {
-        let message = format!("there is no interface {} on this host", quoted(&name.value));
-        lints.warn(&name.place, message, "write one that `ip link` shows, or `interfaces = \"auto\"`");
+    missing_interfaces(lints);
+}
+
+/// Names of interfaces that aren't there. A glob may be for those that are made later.
+fn missing_interfaces(lints: &mut Lints) {
+    let config = lints.config;
+    let of_agent = match &config.agent.interfaces {
+        Interfaces::Auto => &[][..],
+        Interfaces::Named(names) => names,
+    };
+    let help = "write one that `ip link` shows, or `interfaces = \"auto\"`";
+    let of_agent = of_agent.iter().map(|name| (name, help));
+    let of_limits = config.rate_limits.iter().flat_map(|rule| &rule.interfaces);
+    let of_packets = config.packets.interfaces.iter().map(|interface| &interface.name);
+    let later = "write one that `ip link` shows; it is fine if it is made later";
+    let others = of_limits.chain(of_packets).map(|name| (name, later));
+    for (name, help) in of_agent.chain(others.filter(|(name, _)| !is_glob(&name.value))) {
+        if interfaces::index(&name.value).is_none() {
+            let message = format!("there is no interface {} on this host", quoted(&name.value));
+            lints.warn(&name.place, message, help);
+        }
     }
 }
 

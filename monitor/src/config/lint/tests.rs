@@ -1,6 +1,7 @@
 //! What is doubtful on a host.
 
 mod files;
+mod limits;
 mod lists;
 
 use std::fs;

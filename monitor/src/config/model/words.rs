@@ -143,6 +143,70 @@ impl ListKind {
 /// What a rate limit counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Per {
-    /// One remote IPv4 address or IPv6 /64 network.
-    Source,
+    /// Remote networks.
+    Source {
+        /// Bits of the prefix of an IPv4 network, from 1 to 32: one address.
+        v4: u8,
+        /// Bits of the prefix of an IPv6 network, from 1 to 128: one address.
+        v6: u8,
+    },
+    /// Everybody.
+    Rule,
+}
+
+impl Per {
+    /// What counts as one source if nothing else is said: an IPv4 address, and the smallest network that an IPv6 host
+    /// is given (RFC 4291, section 2.5.4).
+    pub const SOURCE: Self = Self::Source { v4: 32, v6: 64 };
+}
+
+/// Where the packet programs attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[toml(rename_all = "kebab-case")]
+#[schemars(rename_all = "kebab-case", inline)]
+pub enum Attach {
+    /// To the first of `xdp`, `tcx`, `tc` and `xdp-generic` that works.
+    Auto,
+    /// In the driver, before anything is allocated.
+    Xdp,
+    /// In the stack, as an XDP program.
+    XdpGeneric,
+    /// In the stack, beside other programs (Linux 6.6).
+    Tcx,
+    /// In the stack, as a filter of `tc`.
+    Tc,
+}
+
+impl Attach {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+            Self::Tcx => "tcx",
+            Self::Tc => "tc",
+        }
+    }
+}
+
+/// What happens where another XDP program holds an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum IfHeld {
+    /// The next way to attach is tried.
+    Next,
+    /// The agent doesn't start.
+    Stop,
+}
+
+impl IfHeld {
+    /// `next` or `stop`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Stop => "stop",
+        }
+    }
 }

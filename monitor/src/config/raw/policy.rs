@@ -1,10 +1,10 @@
-//! Workloads and rules, as written.
+//! Workloads, and the rules about programs, databases and raw sockets, as written.
 
 use schemars::JsonSchema;
 use toml_spanner::Toml;
 
 use super::value::{Field, Id, List, Port};
-use crate::config::model::{Mode, Protocol};
+use crate::config::model::Mode;
 
 /// A named set of processes. At least one of `exe`, `user`, `group`, `unit`, `cgroup`, `parent` and `ancestor` is
 /// given; a process belongs if each that is given matches, and that is so if one of its values does.
@@ -198,54 +198,6 @@ pub(crate) struct RawSockets {
     #[schemars(example = &"alert")]
     pub action: Field<RawAction>,
     /// `observe` or `enforce` for this alone.
-    #[toml(default)]
-    #[schemars(example = &"enforce")]
-    pub mode: Field<Mode>,
-}
-
-/// How much a client may send to local ports before its packets are dropped.
-#[derive(Debug, Default, Toml, JsonSchema)]
-#[schemars(deny_unknown_fields, default, extend("required" = ["name", "ports"], "anyOf" = [
-    {"required": ["packets"]}, {"required": ["connections"]}, {"required": ["bytes"]}
-]))]
-pub(crate) struct RateLimit {
-    /// Unique name, 1 to 64 bytes. It becomes a metric label value.
-    #[toml(default)]
-    #[schemars(example = &"https per client", length(min = 1, max = 64))]
-    pub name: Field<String>,
-    /// The local ports: numbers, or ranges such as `"6000-6010"`.
-    #[toml(default)]
-    #[schemars(example = [443], length(min = 1))]
-    pub ports: Field<List<Port>>,
-    /// `tcp`, `udp` or `any` (default).
-    #[toml(default)]
-    #[schemars(example = &"tcp")]
-    pub protocol: Field<Protocol>,
-    /// What is counted together: `source` (default) is one remote IPv4 address or IPv6 /64 network.
-    #[toml(default)]
-    #[schemars(example = &"source")]
-    pub per: Field<String>,
-    /// Packets in a time, such as `"2000/s"`; units `s`, `min` (or `m`), `h`.
-    #[toml(default)]
-    #[schemars(example = &"2000/s")]
-    pub packets: Field<String>,
-    /// New TCP connections in a time, such as `"50/s"`.
-    #[toml(default)]
-    #[schemars(example = &"50/s")]
-    pub connections: Field<String>,
-    /// Bytes in a time, such as `"10MB/s"`; units `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`.
-    #[toml(default)]
-    #[schemars(example = &"10MB/s")]
-    pub bytes: Field<String>,
-    /// How many packets or connections may come at once. Default: one second's worth, at least 1.
-    #[toml(default)]
-    #[schemars(example = 100, range(min = 1))]
-    pub burst: Field<i64>,
-    /// How many bytes may come at once, such as `"1MB"`. Default: one second's worth, at least 64 KiB.
-    #[toml(default)]
-    #[schemars(example = &"1MB")]
-    pub burst_bytes: Field<String>,
-    /// `observe` or `enforce` for this rule alone.
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,

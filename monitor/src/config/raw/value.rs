@@ -47,6 +47,10 @@ pub(crate) enum Id {
     Text(String),
 }
 
+/// A number with or without a fraction, as written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Factor(pub f64);
+
 /// The interfaces, as written.
 #[derive(Debug)]
 pub(crate) enum Interfaces {
@@ -126,6 +130,15 @@ impl<'de> FromToml<'de> for Id {
     }
 }
 
+impl<'de> FromToml<'de> for Factor {
+    fn from_toml(ctx: &mut Context<'de>, item: &Item<'de>) -> Result<Self, Failed> {
+        match item.as_f64() {
+            Some(number) => Ok(Self(number)),
+            None => Err(ctx.report_expected_but_found(&"a number", item)),
+        }
+    }
+}
+
 impl<'de> FromToml<'de> for Interfaces {
     fn from_toml(ctx: &mut Context<'de>, item: &Item<'de>) -> Result<Self, Failed> {
         if let Some(word) = item.as_str() {
@@ -196,6 +209,20 @@ impl JsonSchema for Id {
             {"type": "integer", "minimum": 0, "maximum": u32::MAX - 1},
             {"type": "string", "minLength": 1},
         ]})
+    }
+}
+
+impl JsonSchema for Factor {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Factor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": 1, "maximum": 10})
     }
 }
 

@@ -4,25 +4,13 @@ use std::collections::HashSet;
 
 use super::Rules;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::limits::{MAX_LIMITS_PER_PORT, MAX_PLAIN_PATHS, MAX_PREFIXES};
-use crate::config::model::{Pattern, RateLimit, Workload};
+use crate::config::limits::{MAX_PLAIN_PATHS, MAX_PREFIXES};
+use crate::config::model::{Pattern, Workload};
 
 impl Rules {
-    /// Reports rate limits that are too many for one port, and paths and prefixes that are too many together.
+    /// Reports rate limits that are too many for one packet, and paths and prefixes that are too many together.
     pub(super) fn check_bounds(&self, workloads: &[Workload], diagnostics: &mut Vec<Diagnostic>) {
-        if self.rate_limits.len() > MAX_LIMITS_PER_PORT {
-            let mut counts = vec![[0_usize; 2]; 1 << 16];
-            for rule in &self.rate_limits {
-                if let Some(port) = crowded(&rule.value, &mut counts) {
-                    let message = format!("more than {MAX_LIMITS_PER_PORT} rate limits speak of port {port}");
-                    let diagnostic = Diagnostic::new(Severity::Error, &rule.source, rule.span, message);
-                    diagnostics.push(
-                        diagnostic
-                            .help("join some of them: one rule can limit packets, connections and bytes"),
-                    );
-                }
-            }
-        }
+        self.check_packets(diagnostics);
         let exe = workloads.iter().flat_map(|workload| &workload.exe);
         let files = self.execs.iter().flat_map(|exec| &exec.value.files);
         let mut paths = HashSet::new();
@@ -48,30 +36,26 @@ impl Rules {
 
     /// Reports the rule with which the prefixes of all become too many.
     fn check_prefixes(&self, diagnostics: &mut Vec<Diagnostic>) {
+        let length = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
+        let databases = self.databases.iter().map(|rule| {
+            let count = rule.value.addresses.len() + length(&rule.value.sources);
+            (count, &rule.source, rule.span)
+        });
+        let rate_limits = self.rate_limits.iter().map(|rule| {
+            let count = rule.value.except.len() + length(&rule.value.sources);
+            (count, &rule.source, rule.span)
+        });
         let mut count = 0;
-        for rule in &self.databases {
+        for (more, source, span) in databases.chain(rate_limits) {
             let before = count;
-            count += rule.value.addresses.len() + rule.value.sources.as_ref().map_or(0, Vec::len);
+            count += more;
             if before <= MAX_PREFIXES && count > MAX_PREFIXES {
-                let message =
-                    format!("more than {MAX_PREFIXES} prefixes in `addresses` and `sources` together");
-                let diagnostic = Diagnostic::new(Severity::Error, &rule.source, rule.span, message);
+                let message = format!(
+                    "more than {MAX_PREFIXES} prefixes in `addresses`, `sources` and `except` together"
+                );
+                let diagnostic = Diagnostic::new(Severity::Error, source, span, message);
                 diagnostics.push(diagnostic.help("join neighbouring networks: write shorter prefixes"));
             }
         }
     }
-}
-
-/// Counts a rate limit at its ports of TCP and UDP; the first port that has too many.
-fn crowded(rule: &RateLimit, counts: &mut [[usize; 2]]) -> Option<u16> {
-    let mut crowded = None;
-    for port in rule.ports.iter().cloned().flatten() {
-        let Some(count) = counts.get_mut(usize::from(port)) else { continue };
-        count[0] += usize::from(rule.protocol.has_tcp());
-        count[1] += usize::from(rule.protocol.has_udp());
-        if crowded.is_none() && count.iter().any(|count| *count > MAX_LIMITS_PER_PORT) {
-            crowded = Some(port);
-        }
-    }
-    crowded
 }

@@ -2,7 +2,7 @@
 
 use super::lists::{List, patterns};
 use super::ports::ports;
-use super::prefixes::prefixes;
+use super::prefixes::{Empty, prefixes};
 use super::workloads::Workloads;
 use super::{Checker, Names};
 use crate::config::limits::MAX_ENGINE_BYTES;
@@ -31,11 +31,14 @@ pub(super) fn database(
     let (clients, servers) = (indices(&rule.clients), indices(&rule.servers));
     Some(Database {
         ports: rule.ports.given().map(|raw| ports(file, raw)).unwrap_or_default(),
-        addresses: rule.addresses.given().map(|raw| prefixes(file, raw, "addresses")).unwrap_or_default(),
+        addresses: match rule.addresses.given() {
+            Some(raw) => prefixes(file, raw, "addresses", Empty::Refused),
+            None => Vec::new(),
+        },
         sockets: rule.sockets.given().map(|raw| patterns(file, raw, &sockets, false)).unwrap_or_default(),
         clients,
         servers,
-        sources: rule.sources.given().map(|raw| prefixes(file, raw, "sources")),
+        sources: rule.sources.given().map(|raw| prefixes(file, raw, "sources", Empty::Allowed)),
         engine: rule.engine.given().map(|engine| engine.value.clone()),
         close_existing: rule.existing.or(Existing::List) == Existing::Close,
         name: name?.value.clone(),

@@ -14,12 +14,14 @@ use crate::config::source::{Source, is_printable, quoted};
 /// The names of one kind that are taken, each with its place.
 pub(super) struct Names {
     kind: &'static str,
+    own: &'static [(&'static str, &'static str)],
     taken: HashMap<String, (Arc<Source>, Span)>,
 }
 
 impl Names {
-    pub fn new(kind: &'static str) -> Self {
-        Self { kind, taken: HashMap::new() }
+    /// None yet but those in `own`, each with what it stands for: they can't be given.
+    pub fn new(kind: &'static str, own: &'static [(&'static str, &'static str)]) -> Self {
+        Self { kind, own, taken: HashMap::new() }
     }
 
     /// Checks the `name` of a table. A name that breaks a rule is returned too, so that references to it
@@ -34,6 +36,10 @@ impl Names {
         let name = file.required(field, table, "name", span)?;
         if let Some((message, help)) = wrong_name(&name.value) {
             file.error(name.span, message, help);
+        }
+        if let Some((_, what)) = self.own.iter().find(|(own, _)| *own == name.value) {
+            let help = format!("in metrics it stands for {what}: write another name");
+            file.error(name.span, format!("no {} can be named {}", self.kind, quoted(&name.value)), help);
         }
         self.reserve(file, &name.value, name.span);
         Some(name)

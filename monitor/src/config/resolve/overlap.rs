@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::networks::Networks;
 use super::ports::{common, show};
 use super::{Checked, Rules};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::model::{Account, Database, Exec, ListKind, Pattern};
+use crate::config::networks::Networks;
 use crate::config::source::{Spanned, quoted};
 
 impl Rules {

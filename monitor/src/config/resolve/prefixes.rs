@@ -11,10 +11,19 @@ use crate::config::source::quoted;
 /// So many findings about one list are reported; the rest are counted.
 const SHOWN: usize = 20;
 
-/// Reads the networks of a key, each once. An empty list of sources is nobody.
-pub(super) fn prefixes(file: &mut Checker, raw: &At<List<String>>, key: &str) -> Vec<Network> {
+/// Whether a list of networks may be empty.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empty {
+    /// It means nobody.
+    Allowed,
+    /// It would have no meaning.
+    Refused,
+}
+
+/// Reads the networks of a key, each once.
+pub(super) fn prefixes(file: &mut Checker, raw: &At<List<String>>, key: &str, empty: Empty) -> Vec<Network> {
     let items = &raw.value.items;
-    if key == "addresses" && items.is_empty() && !raw.value.incomplete {
+    if empty == Empty::Refused && items.is_empty() && !raw.value.incomplete {
         let help = "list at least one address or prefix, or remove the key for any";
         file.error(raw.span, format!("`{key}` is empty and would match nothing"), help);
     }

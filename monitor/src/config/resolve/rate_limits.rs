@@ -1,16 +1,17 @@
 //! Rate limits.
 
+mod limits;
+mod penalty;
+mod per;
+
+use super::interfaces::name_or_glob;
+use super::lists::List;
 use super::ports::ports;
+use super::prefixes::{Empty, prefixes};
 use super::{Checker, Names};
-use crate::config::limits::{
-    MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND, MAX_REFILL_NS, MIN_DEFAULT_BURST_BYTES,
-};
-use crate::config::model::{Limit, Mode, Per, Protocol, Rate, RateLimit};
-use crate::config::pattern::Wrong;
-use crate::config::rate;
-use crate::config::raw::{self, At, Field};
-use crate::config::source::quoted;
-use crate::config::suggest::nearest;
+use crate::config::model::{Mode, Per, Protocol, RateLimit};
+use crate::config::raw::{self, At};
+use limits::Limits;
 
 pub(super) fn rate_limit(
     file: &mut Checker,
@@ -18,12 +19,16 @@ pub(super) fn rate_limit(
     mode: Mode,
     names: &mut Names,
 ) -> Option<RateLimit> {
+    const INTERFACES: List = List {
+        key: "interfaces",
+        empty: Some("list at least one interface, or remove the key for any"),
+        many: "use globs",
+    };
     let At { value: rule, span } = raw;
     let name = names.take(file, &rule.name, "rate_limit", *span);
     let ports = file.required(&rule.ports, "rate_limit", "ports", *span).map(|raw| ports(file, raw));
-    if let Some(per) = rule.per.given() {
-        file.accept(per.span, check_per(&per.value));
-    }
+    let per = rule.per.given().and_then(|per| file.accept(per.span, per::per(&per.value)));
+    let per = per.unwrap_or(Per::SOURCE);
     let protocol = rule.protocol.or(Protocol::Any);
     if let Some(connections) = rule.connections.given()
         && !protocol.has_tcp()
@@ -31,111 +36,43 @@ pub(super) fn rate_limit(
         let help = "write `protocol = \"tcp\"` or `\"any\"`, or limit `packets`";
         file.error(connections.span, "`connections` needs TCP, but `protocol` is `udp`", help);
     }
-    let none = rule.packets.is_absent() && rule.connections.is_absent() && rule.bytes.is_absent();
-    if none && !file.parsed.is_broken(*span) {
-        let help = "add `packets = \"2000/s\"`, `connections = \"50/s\"` or `bytes = \"10MB/s\"`";
-        file.error(file.header(*span), "a rate limit needs `packets`, `connections` or `bytes`", help);
+    if per == Per::Rule {
+        refuse_for_all(file, rule);
     }
-    let (packets, connections, bytes) = limits(file, rule);
+    let sources = rule.sources.given().map(|raw| prefixes(file, raw, "sources", Empty::Refused));
+    let except = rule.except.given().map(|raw| prefixes(file, raw, "except", Empty::Allowed));
+    let interfaces = rule.interfaces.given();
+    let interfaces = interfaces.map(|raw| file.entries(raw, &INTERFACES, |text| name_or_glob(text)));
+    let Limits { packets, connections, bytes, newcomers } = limits::limits(file, raw);
+    let penalty = rule.penalty.given().map(|raw| penalty::penalty(file, raw));
     Some(RateLimit {
         name: name?.value.clone(),
         ports: ports?,
         protocol,
-        per: Per::Source,
+        per,
+        sources,
+        except: except.unwrap_or_default(),
+        interfaces: interfaces.unwrap_or_default(),
         packets,
         connections,
         bytes,
+        newcomers,
+        penalty: penalty.flatten(),
         mode: rule.mode.or(mode),
         place: file.place(*span),
     })
 }
 
-fn limits(file: &mut Checker, rule: &raw::RateLimit) -> (Option<Limit>, Option<Limit>, Option<Limit>) {
-    if let Some(burst) = rule.burst.given()
-        && rule.packets.is_absent()
-        && rule.connections.is_absent()
-    {
-        let help = "for `bytes` write `burst_bytes = \"1MB\"`";
-        file.error(burst.span, "`burst` is for `packets` and `connections`, and neither is given", help);
+/// Reports what has no meaning in a limit that everybody shares.
+fn refuse_for_all(file: &mut Checker, rule: &raw::RateLimit) {
+    let help = "remove it, or write `per = \"source\"`";
+    if let Some(at) = rule.newcomers.given() {
+        let message = "`newcomers` has no meaning with `per = \"rule\"`: all sources share one limit";
+        file.error(at.span, message, help);
     }
-    if let Some(burst) = rule.burst_bytes.given()
-        && rule.bytes.is_absent()
-    {
-        let help = "add `bytes`, or write `burst = 100` for packets and connections";
-        file.error(burst.span, "`burst_bytes` is for `bytes`, which is not given", help);
+    if let Some(at) = rule.penalty.given() {
+        let message =
+            "`penalty` has no meaning with `per = \"rule\"`: nobody in particular is over the limit";
+        file.error(at.span, message, help);
     }
-    let burst = rule.burst.given().and_then(|at| {
-        let burst = file.accept(at.span, check_burst(at.value))?;
-        Some(At { value: burst, span: at.span })
-    });
-    let burst_bytes = rule.burst_bytes.given().and_then(|at| {
-        let burst = file.accept(at.span, rate::size(&at.value).and_then(check_burst_bytes))?;
-        if burst < MIN_DEFAULT_BURST_BYTES {
-            let message =
-                format!("a burst of {burst} bytes is smaller than one run of merged segments (64 KiB)");
-            file.warn(at.span, message, "such a run would never pass; write at least `64KiB`");
-        }
-        Some(At { value: burst, span: at.span })
-    });
-    let packets = limit(file, &rule.packets, rate::events, burst.as_ref(), 1);
-    let connections = limit(file, &rule.connections, rate::events, burst.as_ref(), 1);
-    let bytes = limit(file, &rule.bytes, rate::bytes, burst_bytes.as_ref(), MIN_DEFAULT_BURST_BYTES);
-    (packets, connections, bytes)
-}
-
-fn limit(
-    file: &mut Checker,
-    field: &Field<String>,
-    parse: fn(&str) -> Result<Rate, Wrong>,
-    burst: Option<&At<u64>>,
-    least: u64,
-) -> Option<Limit> {
-    let at = field.given()?;
-    let rate = file.accept(at.span, parse(&at.value))?;
-    let value = burst.map_or_else(|| rate.per_second().max(least), |burst| burst.value);
-    let refill = u128::from(value) * u128::from(rate.per_ns) / u128::from(rate.count.max(1));
-    if refill > u128::from(MAX_REFILL_NS) {
-        let days = MAX_REFILL_NS / (24 * 3600 * 1_000_000_000);
-        let most = u128::from(rate.count) * u128::from(MAX_REFILL_NS) / u128::from(rate.per_ns);
-        let message = format!("a burst of {value} at this rate takes more than {days} days to refill");
-        let help = if burst.is_some() {
-            format!("write a burst of at most {most}, or a higher rate")
-        } else {
-            format!("write a burst of at most {most} with `burst_bytes`, or a higher rate")
-        };
-        file.error(burst.map_or(at.span, |burst| burst.span), message, help);
-    }
-    Some(Limit { rate, burst: value })
-}
-
-fn check_burst(burst: i64) -> Result<u64, Wrong> {
-    match u64::try_from(burst) {
-        Ok(burst) if (1..=MAX_EVENTS_PER_SECOND).contains(&burst) => Ok(burst),
-        _ => {
-            let message = format!("the burst {burst} is not from 1 to {MAX_EVENTS_PER_SECOND}");
-            Err((message, "write how many may come at once, or remove it for one second's worth".into()))
-        }
-    }
-}
-
-fn check_burst_bytes(burst: u64) -> Result<u64, Wrong> {
-    if (1..=MAX_BYTES_PER_SECOND).contains(&burst) {
-        return Ok(burst);
-    }
-    let top = MAX_BYTES_PER_SECOND / 1_000_000_000;
-    let help = "write how many bytes may come at once, or remove it for one second's worth";
-    Err((format!("the burst of {burst} bytes is not from 1 byte to {top} GB"), help.into()))
-}
-
-fn check_per(per: &str) -> Result<(), Wrong> {
-    if per == "source" {
-        return Ok(());
-    }
-    let help = "write `per = \"source\"` (one IPv4 address or IPv6 /64), or remove the key".to_owned();
-    let length = per.strip_prefix("source/").and_then(|length| length.parse::<u8>().ok());
-    if per == "rule" || length.is_some_and(|length| length <= 128) {
-        return Err((format!("`per = \"{per}\"` is not supported by this version yet"), help));
-    }
-    let help = nearest(per, ["source"]).map_or(help, |near| format!("did you mean `\"{near}\"`?"));
-    Err((format!("{} is no value of `per`", quoted(per)), help))
 }

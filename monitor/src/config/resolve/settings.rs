@@ -6,13 +6,15 @@ use std::sync::Arc;
 use toml_spanner::Span;
 
 use super::Checker;
+use super::interfaces::interfaces;
+use super::packets::packets;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::limits::{MAX_INTERFACE_BYTES, MAX_INTERFACES, MAX_PROTECT, MAX_SINKS};
-use crate::config::model::{Agent, Format, Interfaces, Metrics, Mode, Protect, Sink, Target};
+use crate::config::limits::{MAX_PROTECT, MAX_SINKS};
+use crate::config::model::{Agent, Format, Interfaces, Metrics, Mode, Packets, Protect, Sink, Target};
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
 use crate::config::raw::{self, At, Field, List, SinkKind};
-use crate::config::source::{Place, Source, Spanned, is_printable, quoted};
+use crate::config::source::{Place, Source, Spanned, quoted};
 use crate::config::syntax::Parsed;
 
 /// The checked settings.
@@ -20,6 +22,7 @@ pub(super) struct Settings {
     pub mode: Mode,
     pub agent: Agent,
     pub metrics: Metrics,
+    pub packets: Packets,
     pub sinks: Vec<Sink>,
 }
 
@@ -29,6 +32,7 @@ struct Given {
     mode: Option<(Arc<Source>, Span)>,
     agent: Option<(Arc<Source>, Span)>,
     metrics: Option<(Arc<Source>, Span)>,
+    packets: Option<(Arc<Source>, Span)>,
 }
 
 pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Settings {
@@ -36,6 +40,7 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
         mode: Mode::Observe,
         agent: default_agent(),
         metrics: default_metrics(),
+        packets: Packets::default(),
         sinks: Vec::new(),
     };
     let mut given = Given::default();
@@ -52,6 +57,9 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
         }
         if let Some(raw) = file.once(&raw.metrics, "[metrics]", &mut given.metrics) {
             settings.metrics = metrics(&mut file, &raw.value).unwrap_or(settings.metrics);
+        }
+        if let Some(raw) = file.once(&raw.packets, "[packets]", &mut given.packets) {
+            settings.packets = packets(&mut file, &raw.value);
         }
         says_sinks |= !raw.sink.is_absent();
         for raw in raw.sink.items() {
@@ -133,52 +141,6 @@ fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
         agent.protect = protect(file, &at.value);
     }
     agent
-}
-
-fn interfaces(file: &mut Checker, at: &At<raw::Interfaces>) -> Option<Interfaces> {
-    let names = match &at.value {
-        raw::Interfaces::Word(word) if word == "auto" => return Some(Interfaces::Auto),
-        raw::Interfaces::Word(word) => {
-            let help = format!("write `\"auto\"`, or a list: `[\"{}\"]`", quoted(word).trim_matches('`'));
-            file.error(at.span, format!("{} is neither `auto` nor a list of interfaces", quoted(word)), help);
-            return None;
-        }
-        raw::Interfaces::Names(names) => names,
-    };
-    if let Some(first) = names.items.get(MAX_INTERFACES) {
-        file.error(
-            first.span,
-            format!("more than {MAX_INTERFACES} interfaces"),
-            "write `\"auto\"`, or fewer names",
-        );
-    }
-    let mut found: Vec<Spanned<String>> = Vec::new();
-    for name in names.items.iter().take(MAX_INTERFACES) {
-        if file.accept(name.span, interface(&name.value)).is_none() {
-            continue;
-        }
-        if found.iter().any(|other| other.value == name.value) {
-            let message = format!("the interface {} is listed twice", quoted(&name.value));
-            file.warn(name.span, message, "remove one of them");
-        } else {
-            found.push(file.spanned(name.value.clone(), name.span));
-        }
-    }
-    Some(Interfaces::Named(found))
-}
-
-fn interface(name: &str) -> Result<(), Wrong> {
-    if name == "auto" {
-        return Err(("`auto` can't stand in a list".into(), "write `interfaces = \"auto\"`".into()));
-    }
-    let printable = name.chars().all(|c| is_printable(c) && !c.is_whitespace() && !matches!(c, '/' | ':'));
-    if name.is_empty() || name.len() > MAX_INTERFACE_BYTES || !printable || matches!(name, "." | "..") {
-        let help = format!(
-            "write a name that `ip link` shows: 1 to {MAX_INTERFACE_BYTES} bytes without spaces, `/` and `:`"
-        );
-        return Err((format!("{} can't be the name of an interface", quoted(name)), help));
-    }
-    Ok(())
 }
 
 /// Reads a path below the cgroup v2 mount.

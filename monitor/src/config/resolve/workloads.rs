@@ -22,7 +22,7 @@ pub(super) struct Workloads<'a> {
 
 impl<'a> Workloads<'a> {
     pub fn resolve(files: &'a [Parsed], diagnostics: &mut Vec<Diagnostic>) -> Self {
-        let mut names = Names::new("workload");
+        let mut names = Names::new("workload", &[]);
         let mut found = Self { files, list: Vec::new(), by_name: HashMap::new() };
         let mut count = 0;
         let mut indices = Vec::new();

@@ -116,7 +116,7 @@ fn unknown_keys() {
         Case {
             text: "colour = true\n",
             found: &[
-                "1:1 error: unknown key `colour` at the top of the file | known here: `[agent]`, `[[database]]`, `[[exec]]`, `[metrics]`, `mode`, `[[rate_limit]]`, `[raw_sockets]`, `[[sink]]`, `[[workload]]`",
+                "1:1 error: unknown key `colour` at the top of the file | known here: `[agent]`, `[[database]]`, `[[exec]]`, `[metrics]`, `mode`, `[packets]`, `[[rate_limit]]`, `[raw_sockets]`, `[[sink]]`, `[[workload]]`",
             ],
         },
         Case {
@@ -174,9 +174,20 @@ fn unknown_keys() {
             ],
         },
         Case {
-            text: "[[rate_limit]]\nname = \"a\"\nports = [1]\npackets = \"1/s\"\npenalty = { for = \"1m\" }\n",
+            text: "[[rate_limit]]\nname = \"a\"\nports = [1]\npackets = \"1/s\"\npenalty = { fo = \"1m\", max = 1 }\n",
             found: &[
-                "5:1 error: `penalty` in `[[rate_limit]]` is not supported by this version yet | remove it; what this version knows is printed by `monitor schema`",
+                "5:11 error: missing key `for` in `penalty` of `[[rate_limit]]` | add for example: for = \"1m\"",
+                "5:13 error: unknown key `fo` in `penalty` of `[[rate_limit]]` | did you mean `for`?",
+                "5:30 error: `max` must be a string, found an integer | for example: max = \"24h\"",
+            ],
+        },
+        Case {
+            text: "[[packets.interfaces]]\nname = \"a\"\n[[packets.interface]]\nattached = \"tc\"\n",
+            found: &[
+                "1:11 error: unknown key `interfaces` in `[packets]` | did you mean `interface`?",
+                "3:1 error: `[[packets.interface]]` needs `attach` or `if_held` | add `attach = \"tcx\"` or `if_held = \"stop\"`, or remove the table",
+                "3:1 error: missing key `name` in `[[packets.interface]]` | add for example: name = \"eth1\"",
+                "4:1 error: unknown key `attached` in `[[packets.interface]]` | did you mean `attach`?",
             ],
         },
     ]);
@@ -185,6 +196,35 @@ fn unknown_keys() {
 #[test]
 fn wrong_types() {
     check(&[
+        Case {
+            text: "[packets.interface]\nname = \"a\"\n",
+            found: &[
+                "1:1 error: `interface` must be a list of tables, found a table | write `[[packets.interface]]` with two brackets",
+            ],
+        },
+        Case {
+            text: "[[packets]]\n",
+            found: &[
+                "1:1 error: `packets` must be a table, found a list | write `[packets]` with one bracket, once",
+            ],
+        },
+        Case {
+            text: "[packets]\nmemory = 1\nattach = \"xpd\"\nif_held = \"replace\"\ninterface = [1]\n",
+            found: &[
+                "2:10 error: `memory` must be a string, found an integer | for example: memory = \"16MiB\"",
+                "3:10 error: `xpd` is no value of `attach` | did you mean `\"xdp\"`? It may be `\"auto\"` or `\"xdp\"` or `\"xdp-generic\"` or `\"tcx\"` or `\"tc\"`",
+                "4:11 error: `replace` is no value of `if_held` | it may be `\"next\"` or `\"stop\"`",
+                "5:14 error: `interface` must be a list of tables, found an integer | write `[[packets.interface]]` with two brackets",
+            ],
+        },
+        Case {
+            text: "[[rate_limit]]\nname = \"a\"\nports = [1]\npackets = \"1/s\"\npenalty = { for = \"1m\", factor = \"2\", after = 1.5 }\nsources = [1]\n",
+            found: &[
+                "5:34 error: `factor` must be a number, found a string | for example: factor = 2",
+                "5:47 error: `after` must be an integer, found a float | for example: after = 100",
+                "6:12 error: an entry of `sources` must be a string, found an integer | for example: sources = [\"10.0.0.0/8\", \"2001:db8::/32\"]",
+            ],
+        },
         Case {
             text: "mode = true\n",
             found: &["1:8 error: `mode` must be a string, found a boolean | for example: mode = \"observe\""],

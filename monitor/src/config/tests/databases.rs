@@ -176,7 +176,9 @@ fn prefixes_have_a_bound() {
     let help = "join neighbouring networks: write shorter prefixes";
     assert_eq!(
         found(&rules(1)),
-        [format!("6:1 error: more than 100000 prefixes in `addresses` and `sources` together | {help}")]
+        [format!(
+            "6:1 error: more than 100000 prefixes in `addresses`, `sources` and `except` together | {help}"
+        )]
     );
     let one =
         format!("[[database]]\nname = \"a\"\nports = [1]\nsources = [\n{}]\n", list(0, MAX_PREFIXES + 1));

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{EVERY_KEY, load};
 use crate::config::{
-    Action, BUILTIN_NAME, Config, DEFAULT_TEXT, Format, Interfaces, Loaded, Mode, Per, Place, Protocol, Rate,
-    Severity, Target, schema,
+    Action, Attach, BUILTIN_NAME, Config, DEFAULT_TEXT, Format, IfHeld, Interfaces, Limit, Loaded, Mode,
+    Packets, Per, Place, Protocol, Rate, Severity, Target, schema,
 };
 
 #[test]
@@ -65,7 +65,7 @@ fn settings_mean_what_they_say() {
 fn rates_mean_what_they_say() {
     let config = load(EVERY_KEY);
     let limit = &config.rate_limits[0];
-    assert_eq!((limit.protocol, limit.per, limit.mode), (Protocol::Tcp, Per::Source, Mode::Observe));
+    assert_eq!((limit.protocol, limit.mode), (Protocol::Tcp, Mode::Observe));
     let (second, minute) = (1_000_000_000, 60_000_000_000);
     let connections = limit.connections.unwrap();
     assert_eq!((connections.rate, connections.burst), (Rate { count: 600, per_ns: minute }, 100));
@@ -77,7 +77,71 @@ fn rates_mean_what_they_say() {
     let limit = &defaults.rate_limits[0];
     let bursts = [limit.packets, limit.connections, limit.bytes].map(|limit| limit.unwrap().burst);
     assert_eq!(bursts, [2, 1, 65_536]);
-    assert_eq!(limit.protocol, Protocol::Any);
+    assert_eq!((limit.protocol, limit.per), (Protocol::Any, Per::Source { v4: 32, v6: 64 }));
+    assert_eq!((&limit.sources, &limit.penalty, limit.newcomers), (&None, &None, None));
+    assert!(limit.except.is_empty() && limit.interfaces.is_empty());
+}
+
+#[test]
+fn rate_limits_say_whom_they_are_for() {
+    let config = load(EVERY_KEY);
+    let limit = &config.rate_limits[0];
+    assert_eq!(limit.per, Per::Source { v4: 24, v6: 56 });
+    let shown =
+        |list: &[(IpAddr, u8)]| list.iter().map(|(ip, len)| format!("{ip}/{len}")).collect::<Vec<_>>();
+    assert_eq!(shown(limit.sources.as_ref().unwrap()), ["10.0.0.0/8", "fd00::/8"]);
+    assert_eq!(shown(&limit.except), ["10.0.0.7/32"]);
+    let interfaces: Vec<_> = limit.interfaces.iter().map(|name| &name.value[..]).collect();
+    assert_eq!(interfaces, ["eth0", "wg*"]);
+    let per = |text: &str| {
+        load(&format!("[[rate_limit]]\nname = 'a'\nports = [1]\npackets = '1/s'\nper = '{text}'\n"))
+            .rate_limits[0]
+            .per
+    };
+    assert_eq!(per("source/24"), Per::Source { v4: 24, v6: 64 });
+    assert_eq!(per("source/48"), Per::Source { v4: 32, v6: 48 });
+    assert_eq!(per("source/32/128"), Per::Source { v4: 32, v6: 128 });
+    assert_eq!(per("rule"), Per::Rule);
+}
+
+#[test]
+fn penalties_mean_what_they_say() {
+    let config = load(EVERY_KEY);
+    let penalty = config.rate_limits[0].penalty.as_ref().unwrap();
+    let second = 1_000_000_000;
+    assert_eq!((penalty.for_ns, penalty.max_ns), (90 * second, 5400 * second));
+    assert_eq!((penalty.factor, penalty.after), (150, 50));
+    let of = |penalty: &str| {
+        let text =
+            format!("[[rate_limit]]\nname = 'a'\nports = [1]\npackets = '1/s'\npenalty = {{ {penalty} }}\n");
+        let found = load(&text).rate_limits[0].penalty.clone().unwrap();
+        (found.for_ns / second, found.max_ns / second, found.factor, found.after)
+    };
+    assert_eq!(of("for = '1m'"), (60, 86_400, 100, 100));
+    assert_eq!(of("for = '48h', factor = 10"), (172_800, 172_800, 1000, 100));
+    assert_eq!(of("for = '1min', factor = 1.01, max = '1m', after = 1"), (60, 60, 101, 1));
+}
+
+#[test]
+fn packets_mean_what_they_say() {
+    let packets = load(EVERY_KEY).packets;
+    assert_eq!(
+        (packets.memory, packets.attach, packets.if_held),
+        (32 << 20, Attach::XdpGeneric, IfHeld::Stop)
+    );
+    let unparsed = Limit { rate: Rate { count: 600, per_ns: 60_000_000_000 }, burst: 10 };
+    assert_eq!(packets.unparsed, Some(unparsed));
+    let [first, second] = &packets.interfaces[..] else { panic!("{packets:?}") };
+    assert_eq!((&first.name.value[..], first.attach, first.if_held), ("eth1", Attach::Tcx, IfHeld::Next));
+    assert_eq!(
+        (&second.name.value[..], second.attach, second.if_held),
+        ("wg[0-9]*", Attach::Tc, IfHeld::Stop)
+    );
+    let default = load("").packets;
+    assert_eq!(default, Packets::default());
+    assert_eq!((default.memory, default.attach, default.if_held), (11_534_336, Attach::Auto, IfHeld::Next));
+    assert_eq!(default.unparsed, Some(Limit::a_second(10_000)));
+    assert_eq!(load("packets = { unparsed = 'off' }").packets.unparsed, None);
 }
 
 #[test]
@@ -116,17 +180,23 @@ fn the_schema_lists_every_key() {
             continue;
         };
         let header = schema::header(key);
-        let tables = EVERY_KEY.split("\n[").filter(|text| format!("[{text}").starts_with(&header));
+        let inner = format!("[[{key}.");
+        let begins =
+            |text: &&str| [&header, &inner].iter().any(|table| format!("[{text}").starts_with(*table));
+        let tables = EVERY_KEY.split("\n[").filter(begins);
         let text: String = tables.collect();
         for (inner, value) in properties {
             assert!(value["description"].is_string(), "{key}.{inner} has no description");
             assert!(value["examples"][0] != Value::Null, "{key}.{inner} has no example");
-            missing.extend((!text.contains(&format!("\n{inner} ="))).then(|| format!("{key}.{inner}")));
-            for (innermost, value) in value.get("properties").and_then(Value::as_object).into_iter().flatten()
-            {
+            let is_there =
+                text.contains(&format!("\n{inner} =")) || text.contains(&format!("{key}.{inner}]]\n"));
+            missing.extend((!is_there).then(|| format!("{key}.{inner}")));
+            let nested = value.get("items").unwrap_or(value).get("properties").and_then(Value::as_object);
+            for (innermost, value) in nested.into_iter().flatten() {
                 assert!(value["description"].is_string(), "{key}.{inner}.{innermost} has no description");
                 assert!(value["examples"][0] != Value::Null, "{key}.{inner}.{innermost} has no example");
-                let missed = !text.contains(&format!(" {innermost} ="));
+                let missed =
+                    !text.contains(&format!(" {innermost} =")) && !text.contains(&format!("\n{innermost} ="));
                 missing.extend(missed.then(|| format!("{key}.{inner}.{innermost}")));
             }
         }

@@ -50,6 +50,16 @@ fn piece() -> impl Strategy<Value = String> {
         "sockets",
         "parent",
         "raw_sockets",
+        "packets",
+        "interface",
+        "attach",
+        "memory",
+        "per",
+        "except",
+        "newcomers",
+        "penalty",
+        "for",
+        "factor",
         "[",
         "]",
         "[[",
@@ -78,6 +88,8 @@ fn piece() -> impl Strategy<Value = String> {
         "\"/a/*\"",
         "\"tcp/22\"",
         "\"10MB/s\"",
+        "\"1h 30m\"",
+        "\"source/24\"",
         "\"5-9\"",
         "\u{feff}",
         "é",
@@ -115,6 +127,7 @@ proptest! {
     fn arbitrary_values(value in "\\PC{0,40}", key in prop::sample::select(vec![
         "[agent]\ncgroup", "[metrics]\nlisten", "[[sink]]\ntype = 'file'\npath", "[[workload]]\nname",
         "[[rate_limit]]\npackets", "[[rate_limit]]\nbytes", "[[workload]]\nunit", "[[workload]]\nuser", "[[rate_limit]]\nper", "[[database]]\nengine",
+        "[[rate_limit]]\npenalty.for", "[[rate_limit]]\nnewcomers", "[packets]\nmemory", "[packets]\nunparsed", "[[packets.interface]]\nname",
     ])) {
         let value = toml_string(&value);
         survives(&format!("{key} = {value}\n"));
@@ -125,6 +138,7 @@ proptest! {
         "[agent]\nprotect", "[agent]\ninterfaces", "[[workload]]\nexe", "[[exec]]\ndeny", "[[database]]\nports",
         "[[workload]]\nunit", "[[workload]]\ncgroup", "[[workload]]\nuser", "[[workload]]\nsha256", "[[workload]]\nparent",
         "[[database]]\nsources", "[[database]]\nsockets", "[[exec]]\nallow", "[[exec]]\nargs.glob",
+        "[[rate_limit]]\nsources", "[[rate_limit]]\nexcept", "[[rate_limit]]\ninterfaces",
     ])) {
         survives(&format!("{key} = [\"{value}\", \"/{value}\"]\n"));
     }

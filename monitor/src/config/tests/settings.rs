@@ -185,3 +185,24 @@ fn sinks() {
         },
     ]);
 }
+
+#[test]
+fn packets() {
+    check(&[
+        Case {
+            text: "[packets]\nmemory = \"1kB\"\nunparsed = \"10\"\n",
+            found: &[
+                "2:10 error: the memory `1kB` is not from 64 KiB to 4 GiB | about 90 bytes are needed for each source: `\"16MiB\"` is enough for 131,072",
+                "3:12 error: `10` has no time | write a number and a time, for example `\"50/s\"`, `\"600/min\"` or `\"1000/h\"`; `\"off\"` for none",
+            ],
+        },
+        Case {
+            text: "[packets]\nmemory = \"5GiB\"\n[[packets.interface]]\nname = \"eth0\"\nattach = \"xdp\"\n[[packets.interface]]\nname = \"eth0\"\nif_held = \"next\"\n[[packets.interface]]\nname = \"a b\"\nif_held = \"next\"\n",
+            found: &[
+                "2:10 error: the memory `5GiB` is not from 64 KiB to 4 GiB | about 90 bytes are needed for each source: `\"16MiB\"` is enough for 131,072",
+                "7:8 error: two `[[packets.interface]]` tables are for `eth0` | the first one decides: remove one of them",
+                "10:8 error: `a b` can't be the name of an interface | write a name that `ip link` shows: 1 to 15 bytes without spaces, `/` and `:`",
+            ],
+        },
+    ]);
+}
