@@ -126,9 +126,9 @@ impl KernelCounters {
 
     fn packets(&self) -> Vec<Packets> {
         let mut found = Vec::new();
-        for (rule, (name, mode)) in self.names.rules(RuleKind::RateLimit).iter().enumerate() {
+        for (counter, (name, mode)) in self.names.packet_counters() {
             for outcome in Outcome::ALL {
-                let Ok(cpus) = self.packets.get(&(rule as u32 * OUTCOMES + outcome as u32), 0) else {
+                let Ok(cpus) = self.packets.get(&(counter * OUTCOMES + outcome as u32), 0) else {
                     continue;
                 };
                 found.push(Packets {
@@ -144,12 +144,11 @@ impl KernelCounters {
     }
 
     fn over(&self) -> Vec<(Arc<str>, Cause, u64)> {
-        let rules = self.names.rules(RuleKind::RateLimit).iter().enumerate();
-        let each = |(rule, (name, _)): (usize, &(Arc<str>, Mode))| {
+        let rules = self.names.packet_counters().filter(|(counter, _)| *counter < limits::RULES as u32);
+        let each = |(counter, (name, _)): (u32, &(Arc<str>, Mode))| {
             let name = Arc::clone(name);
-            Cause::ALL.iter().map(move |cause| {
-                (Arc::clone(&name), *cause, sum(&self.over, rule as u32 * CAUSES + *cause as u32))
-            })
+            let count = move |cause: &Cause| sum(&self.over, counter * CAUSES + *cause as u32);
+            Cause::ALL.iter().map(move |cause| (Arc::clone(&name), *cause, count(cause)))
         };
         rules.flat_map(each).collect()
     }

@@ -178,7 +178,7 @@ fn values_and_labels_are_those_of_the_snapshot() {
         r#"monitor_findings_total{rule="no \"shells\"\\",kind="exec",verdict="kill",mode="enforce"} 5"#,
         "monitor_findings_total{rule=\"https\",kind=\"rate_limit\",verdict=\"drop\",mode=\"enforce\"} 9",
         "monitor_findings_total{rule=\"https\",kind=\"rate_limit\",verdict=\"drop\",mode=\"observe\"} 4",
-        "monitor_packets_total{rule=\"https\",verdict=\"allow\",mode=\"enforce\"} 55",
+        "monitor_packets_total{rule=\"https\",verdict=\"allow\",mode=\"enforce\"} 69",
         "monitor_bytes_total{rule=\"https\",verdict=\"drop\",mode=\"enforce\"} 900",
         "monitor_packets_protected_total{rule=\"https\"} 5",
         "monitor_packets_unparsed_total{reason=\"fragment\",outcome=\"drop\"} 6",

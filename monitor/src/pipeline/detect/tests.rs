@@ -125,7 +125,8 @@ fn every_kind_says_who_did_what_and_what_became_of_it() {
             samples::event(Kind::Limit, samples::limited_detail(end)),
             "https",
             DROP,
-            "10.0.0.1 is over its rate at port 5432 (packets over it so far: 17)",
+            "10.0.0.1/64 is over its rate at port 5432: too many new connections (packets over it since it was last \
+             within: 17); dropped for the next 60 s",
             DROPPED,
         ),
         (

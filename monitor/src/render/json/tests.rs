@@ -44,7 +44,7 @@ fn a_rate_limit_finding_has_a_source_and_no_process() {
         "type": "finding", "rule": "https", "rule_kind": "rate_limit", "verdict": "drop", "mode": "observe",
         "why": "only api may connect", "kind": "limit", "time": "2026-11-23T17:40:32.000000001Z",
         "boot_ns": 123_456_789, "source": "2001:db8:0:9::", "source_prefix": 64, "port": 443, "protocol": "tcp",
-        "dropped": 17,
+        "dropped": 17, "cause": "connections", "penalty_seconds": 60,
     });
     assert_eq!(parsed(&samples::limited()), expected);
 }

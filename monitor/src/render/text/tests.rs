@@ -61,7 +61,7 @@ fn each_kind_has_its_line() {
         ),
         (
             samples::limited(),
-            "limit   would drop https: only api may connect | 2001:db8:0:9::/64 -> port 443/tcp, 17 over",
+            "limit   would drop https: only api may connect | 2001:db8:0:9::/64 -> port 443/tcp, 17 over (connections), dropped for 60 s",
         ),
     ] {
         assert_eq!(text(&event, false), format!("{prefix} {expected}\n"));
