@@ -73,7 +73,7 @@ pub enum Speed {
 
 fn network(text: &str) -> Result<(IpAddr, u8), String> {
     match crate::config::network(text) {
-        Ok(network) => Ok(network),
+        Ok((network, _)) => Ok(network),
         Err((message, help)) => Err(format!("{message}; {help}")),
     }
 }

@@ -84,7 +84,11 @@ pub fn ethernet<'a>(record: &Record<'a>, buffer: &'a mut Vec<u8>) -> Option<Fram
     let be16 = |at: usize| Some(u16::from_be_bytes([*data.get(at)?, *data.get(at + 1)?]));
     let (header, ethertype, outgoing) = match record.link.0 {
         ETHERNET => {
-            return Some(Frame { data, length: record.length, outgoing: record.outgoing });
+            return (data.len() >= HEADER).then_some(Frame {
+                data,
+                length: record.length,
+                outgoing: record.outgoing,
+            });
         }
         IPV4 => (0, 0x0800, false),
         IPV6 => (0, 0x86dd, false),
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_header_that_is_cut_is_no_frame() {
-        for link in [RAW, SLL, SLL2] {
+        for link in [ETHERNET, RAW, SLL, SLL2] {
             assert_eq!(ethernet(&record(link, &[]), &mut Vec::new()), None, "{link}");
         }
     }
