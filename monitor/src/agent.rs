@@ -6,6 +6,7 @@ pub mod held;
 pub mod lock;
 pub mod prepare;
 pub mod run;
+pub mod simulate;
 mod start;
 pub mod trial;
 pub mod watch;

@@ -7,4 +7,5 @@ pub mod doctor;
 pub mod explain;
 pub mod run;
 pub mod schema;
+pub mod simulate;
 pub mod test;

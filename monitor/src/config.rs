@@ -35,6 +35,7 @@ pub use model::{
     Limit, ListKind, Metrics, Mode, PacketInterface, Packets, Pattern, Penalty, Per, Protect, Protocol, Rate,
     RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
 };
+pub(crate) use net::prefix as network;
 pub(crate) use pattern::is_glob;
 pub use schema::schema;
 pub use source::{Place, Spanned};

@@ -36,6 +36,11 @@ enum Command {
     ///
     /// Needs no privileges. The exit code is 1 if an expectation fails.
     Test(commands::test::Args),
+    /// Say what the rate limits of a policy would do with captured packets.
+    ///
+    /// Sends a capture through the very program that the agent would attach, in tables of its own and attached to nothing, beside
+    /// an agent that may be running. Needs root.
+    Simulate(commands::simulate::Args),
     /// Say what this kernel can do, and what each kind of rule would use here.
     ///
     /// `enforced` was tried out with programs that touch nobody else; `available` can be told only when it is used;
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Test(args) => commands::test::run(args),
+        Command::Simulate(args) => commands::simulate::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args, Cli::command()),

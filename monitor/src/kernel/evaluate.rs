@@ -44,6 +44,32 @@ impl Kernel {
             _ => bail!("program {} gave no answer", probe.program),
         }
     }
+
+    /// Whether the packet program drops a frame, as if it had just arrived. The program must be loaded, and the frame not
+    /// shorter than an Ethernet header.
+    ///
+    /// # Errors
+    /// If the kernel doesn't run it.
+    pub fn drops(&self, frame: &[u8]) -> Result<bool> {
+        // `XDP_DROP` and `XDP_PASS` (`include/uapi/linux/bpf.h`).
+        const DROP: u32 = 1;
+        const PASS: u32 = 2;
+        let found = self.programs().find(|(probe, _)| probe.needed == Needed::RateLimit);
+        let Some((probe, Program::Xdp(program))) = found else { bail!("the packet program is not loaded") };
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let result = program.test_run(options).with_context(|| {
+            format!(
+                "the kernel doesn't run program {} on {} bytes with BPF_PROG_TEST_RUN",
+                probe.program,
+                frame.len()
+            )
+        })?;
+        match result.return_value {
+            DROP => Ok(true),
+            PASS => Ok(false),
+            other => bail!("program {} says {other}, which is neither to drop nor to pass", probe.program),
+        }
+    }
 }
 
 // What is larger than a page doesn't fit into one packet: the kernel keeps 256 bytes in front of it, and up to 384 behind.
