@@ -1,5 +1,6 @@
 //! The running kernel: its types, what it can do, and our programs in it.
 
+pub mod attach;
 pub mod btf;
 pub mod canary;
 pub mod evaluate;

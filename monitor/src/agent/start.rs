@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
 use monitor_common::{event::held::Held, settings::Settings, sources::WAYS};
 use tokio::{
@@ -15,6 +15,7 @@ use crate::{
     config::{self, Config, Interfaces},
     host::{accounts::Accounts, cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
     kernel::{
+        attach::Wanted,
         canary,
         load::{Kernel, KernelLog, Sizes},
         object,
@@ -39,8 +40,8 @@ pub(super) struct Engine {
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
-    /// The packet program, if it is needed.
-    pub(super) packets: Option<&'static Probe>,
+    /// Whether there are rate limits.
+    pub(super) limits_packets: bool,
 }
 
 /// The interfaces that rate limits are held on; none without a rate limit.
@@ -136,7 +137,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
             Err(error) => return Err(error),
         }
     }
-    let packets = PROBES.iter().find(|probe| probe.attach == Attach::Xdp && wanted(probe));
+    let limits_packets = rate_limits > 0;
     kernel.apply(&policy)?;
     let rates = Rates::new(&mut kernel)?;
     rates.apply(&policy)?;
@@ -163,7 +164,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { rates, kernel, watcher, source, held, counters, found, names, packets })
+    Ok(Engine { rates, kernel, watcher, source, held, counters, found, names, limits_packets })
 }
 
 /// Passes on what the kernel programs log.
@@ -240,15 +241,19 @@ fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &M
 }
 
 /// Attaches the packet program where it was told to.
-pub(super) fn attach_interfaces(
-    engine: &mut Engine,
-    interfaces: &[String],
-) -> Result<Vec<metrics::Attachment>> {
-    let Some(probe) = engine.packets else { return Ok(Vec::new()) };
+pub(super) fn attach_interfaces(engine: &mut Engine, names: &[String]) -> Result<Vec<metrics::Attachment>> {
+    if !engine.limits_packets {
+        return Ok(Vec::new());
+    }
     let mut attachments = Vec::new();
-    for interface in interfaces {
+    for interface in names {
         tracing::info!(interface, "attaching the packet program; some drivers reset their queues for that");
-        let mode = engine.kernel.attach_interface(probe, interface)?;
+        let policy = engine.watcher.policy();
+        let (attach, if_held) = policy.attach_on(interface);
+        let link_header = interfaces::has_link_header(interface)?;
+        let index = interfaces::index(interface).with_context(|| format!("interface {interface} is gone"))?;
+        engine.rates.know_interface(index, link_header, policy.rules_on(interface))?;
+        let mode = engine.kernel.attach_interface(&Wanted { interface, attach, if_held, link_header })?;
         attachments.push(metrics::Attachment { interface: interface.clone(), mode });
     }
     if attachments.is_empty() {

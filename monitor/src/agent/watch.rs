@@ -99,6 +99,11 @@ impl Watcher {
         Ok(watcher)
     }
 
+    /// The policy that it keeps the tables to.
+    pub fn policy(&self) -> &Compiled {
+        &self.policy
+    }
+
     /// Has it look for connections to databases in wrong hands, and tell `out`.
     pub fn watch_connections(
         &mut self,

@@ -1,6 +1,6 @@
 //! Network interfaces.
 
-use std::{collections::BTreeSet, ffi::CString, fs};
+use std::{collections::BTreeSet, ffi::CString, fs, os::fd::AsRawFd as _};
 
 use anyhow::{Context as _, Result};
 
@@ -36,6 +36,29 @@ pub fn index(name: &str) -> Option<u32> {
     }
 }
 
+/// Whether the frames of an interface begin with an Ethernet header; those of tunnels begin with the IP header.
+///
+/// # Errors
+/// If there is no such interface.
+pub fn has_link_header(name: &str) -> Result<bool> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("can't open a socket")?;
+    // SAFETY: all zeroes is a valid value of this struct of integers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()).take(room) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the request lives during the call and is what this code of the kernel takes.
+    let code = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
+    if code == -1 {
+        let error = std::io::Error::last_os_error();
+        return Err(error).with_context(|| format!("can't tell what kind of interface {name} is"));
+    }
+    // SAFETY: the kernel has written this part of the union.
+    let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(matches!(kind, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +79,7 @@ mod tests {
     fn loopback_has_an_index() {
         assert!(index("lo").is_some());
         assert_eq!(index("no such"), None);
+        assert!(has_link_header("lo").unwrap());
+        assert!(has_link_header("no such").is_err());
     }
 }

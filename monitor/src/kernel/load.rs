@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, XdpMode},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError},
 };
 use aya_log::EbpfLogger;
 use monitor_common::{
@@ -159,31 +159,9 @@ impl Kernel {
         .map_err(|error| anyhow!(error).context(format!("can't attach program {}", probe.program)))
     }
 
-    /// Attaches the packet program to an interface: in the driver if it can, else behind it. Returns the mode's name.
-    pub fn attach_interface(&mut self, probe: &Probe, interface: &str) -> Result<&'static str> {
-        let Program::Xdp(program) = program(&mut self.ebpf, probe)? else {
-            bail!("program {} is not for interfaces", probe.program)
-        };
-        let native = match program.attach(interface, XdpMode::Driver) {
-            Ok(_) => return Ok("native"),
-            Err(error) => error,
-        };
-        match program.attach(interface, XdpMode::Skb) {
-            Ok(_) => {
-                tracing::info!(
-                    interface,
-                    "the driver has no native XDP ({native:#}); packets are judged behind it"
-                );
-                Ok("generic")
-            }
-            Err(error) if is_busy(&error) || is_busy(&native) => bail!(
-                "interface {interface}: another XDP program holds it (`ip link show {interface}` names it), and `monitor` \
-                 replaces none; take it off, or take the interface out of [agent] interfaces"
-            ),
-            Err(error) => {
-                Err(anyhow!(error).context(format!("interface {interface}: can't attach the packet program")))
-            }
-        }
+    /// A program of the object.
+    pub(super) fn program(&mut self, probe: &Probe) -> Result<&mut Program> {
+        program(&mut self.ebpf, probe)
     }
 
     /// Tells the kernel programs the policy. Must come before they are attached.
@@ -284,15 +262,4 @@ fn refusal(probe: &Probe, error: ProgramError) -> anyhow::Error {
         return anyhow!("the kernel refuses program {}: {io_error}{end}", probe.program);
     }
     anyhow!(error).context(format!("can't load program {}", probe.program))
-}
-
-fn is_busy(error: &ProgramError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error() == Some(libc::EBUSY) || io.raw_os_error() == Some(libc::EEXIST);
-        }
-        source = error.source();
-    }
-    false
 }

@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
 use monitor_common::{
     addr::Addr,
     count::UNPARSED_RULE,
-    limit::{RateHead, RateRule, RateState, SourceKey},
+    limit::{Interface, RateHead, RateRule, RateState, SourceKey},
     limits,
     policy::{RuleSet, ports::PORT_INDICES},
 };
@@ -30,6 +30,7 @@ struct Tables {
     heads: Array<MapData, RateHead>,
     rules: Array<MapData, RateRule>,
     ports: Array<MapData, RuleSet>,
+    interfaces: Array<MapData, Interface>,
     sources: LpmTrie<MapData, SourceKey, RuleSet>,
     protected: LpmTrie<MapData, Addr, u8>,
     protected_ports: HashMap<MapData, u32, u8>,
@@ -52,6 +53,7 @@ impl Rates {
             heads: kernel.take("RATE_HEADS")?.try_into()?,
             rules: kernel.take("RATE_RULES")?.try_into()?,
             ports: kernel.take("RATE_PORTS")?.try_into()?,
+            interfaces: kernel.take("INTERFACES")?.try_into()?,
             sources: kernel.take("RATE_SOURCES")?.try_into()?,
             protected: kernel.take("PROTECTED")?.try_into()?,
             protected_ports: kernel.take("PROTECTED_PORTS")?.try_into()?,
@@ -66,6 +68,17 @@ impl Rates {
     /// When the kernel refuses an entry; then what was in force still is.
     pub fn apply(&self, policy: &Compiled) -> Result<()> {
         self.tables().apply(policy)
+    }
+
+    /// Says which rules hold on an interface, and what its frames begin with. Must come before it is attached to.
+    ///
+    /// # Errors
+    /// When the kernel refuses the entry.
+    pub fn know_interface(&self, index: u32, link_header: bool, rules: RuleSet) -> Result<()> {
+        let flags = if link_header { 0 } else { Interface::NO_LINK_HEADER };
+        let entry = Interface { index, flags, rules: [rules; 2] };
+        let mut tables = self.tables();
+        tables.interfaces.set(index % limits::INTERFACES, entry, 0).context("can't write INTERFACES")
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
