@@ -10,7 +10,7 @@ use monitor_common::{
     addr::Addr,
     count::Count,
     event::{Endpoint, Kind, source::Source},
-    limit::{SenderKey, REPORT_EVERY_NS},
+    limit::{REPORT_EVERY_NS, SenderKey},
     limits,
     policy::{Decision, Masks, NO_RULE, Rule, RuleKind, RuleSet, WorkloadSet, masks::Direction, verdict},
 };

@@ -9,8 +9,8 @@ use aya_ebpf::{
 use monitor_common::{
     addr::Addr,
     count::{
-        Connection, DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PACKET_COUNTERS, PacketCount, SLOTS,
-        STATS as STAT_SLOTS, Traffic, database_slots,
+        Connection, DECISIONS as DECISION_SLOTS, DatabaseCount, OUTCOMES, PACKET_COUNTERS, PacketCount,
+        SLOTS, STATS as STAT_SLOTS, Traffic, database_slots,
     },
     event::KINDS,
     glob::{self, Automaton},
@@ -237,8 +237,7 @@ pub static SCRIPTS: LruHashMap<u64, Script> = LruHashMap::with_max_entries(limit
 
 /// Packets by counter of a rule and outcome: `counter * OUTCOMES + outcome`.
 #[map]
-pub static PACKETS: PerCpuArray<PacketCount> =
-    PerCpuArray::with_max_entries(PACKET_COUNTERS * OUTCOMES, 0);
+pub static PACKETS: PerCpuArray<PacketCount> = PerCpuArray::with_max_entries(PACKET_COUNTERS * OUTCOMES, 0);
 
 /// Packets over a limit, by counter of a rule and [`monitor_common::limit::Cause`]: `counter * CAUSES + cause`.
 #[map]

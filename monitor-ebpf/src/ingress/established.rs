@@ -35,7 +35,8 @@ pub fn is_established(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct) -
 /// The state of the socket that a packet belongs to.
 #[inline(always)]
 fn lookup(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct) -> Option<u32> {
-    let (network, transport) = (field!(arrival, packet.network) as usize, field!(arrival, packet.transport) as usize);
+    let (network, transport) =
+        (field!(arrival, packet.network) as usize, field!(arrival, packet.transport) as usize);
     let ports: [u8; 4] = frame.bytes(transport)?;
     let [a, b, c, d] = ports;
     let (sport, dport) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
@@ -48,7 +49,8 @@ fn lookup(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct) -> Option<u32
     if field!(arrival, packet.family) == 4 {
         let saddr = u32::from_ne_bytes(frame.bytes(network + 12)?);
         let daddr = u32::from_ne_bytes(frame.bytes(network + 16)?);
-        tuple.__bindgen_anon_1.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
+        tuple.__bindgen_anon_1.ipv4 =
+            bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
         size = size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>();
     } else {
         let mut word = 0;
@@ -65,13 +67,7 @@ fn lookup(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct) -> Option<u32
     }
     // SAFETY: the tuple is as long as it says; what is returned is null or given back below.
     let sock: *mut bpf_sock = unsafe {
-        bpf_sk_lookup_tcp(
-            hook.context(),
-            &raw mut tuple,
-            size as u32,
-            BPF_F_CURRENT_NETNS as i64 as u64,
-            0,
-        )
+        bpf_sk_lookup_tcp(hook.context(), &raw mut tuple, size as u32, BPF_F_CURRENT_NETNS as i64 as u64, 0)
     };
     if sock.is_null() {
         return None;

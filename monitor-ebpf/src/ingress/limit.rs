@@ -13,9 +13,7 @@ use monitor_common::{
 use super::{
     Arrival, Direct, Hook, bans,
     established::is_established,
-    field,
-    over,
-    put,
+    field, over, put,
     table::{self, read, replace},
 };
 use crate::{global, maps::RATE_RULES};
@@ -174,7 +172,7 @@ pub fn masked(arrival: *mut Arrival, rule: &RateRule) -> [u64; 2] {
 /// A moment of the time that is kept in 32 bits; never 0.
 #[inline(always)]
 pub fn beat(now: u64) -> u32 {
-    let beat = (now / TICKS_PER_NS >> BEAT_SHIFT) as u32;
+    let beat = ((now / TICKS_PER_NS) >> BEAT_SHIFT) as u32;
     if beat == 0 { 1 } else { beat }
 }
 

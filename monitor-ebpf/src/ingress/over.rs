@@ -81,7 +81,10 @@ fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
     }
     let enforced = rule.mode == Mode::Enforce as u32;
     put!(arrival, outcome, if enforced { Outcome::Drop as u64 } else { Outcome::WouldDrop as u64 });
-    count(OVER.get_ptr_mut(rule.counter * CAUSES + (over.cause as u32 & (CAUSES - 1))), field!(arrival, segments));
+    count(
+        OVER.get_ptr_mut(rule.counter * CAUSES + (over.cause as u32 & (CAUSES - 1))),
+        field!(arrival, segments),
+    );
     if over.cause == Cause::Penalty as u64 && over.whose & fact::PROVEN == 0 {
         return;
     }

@@ -81,7 +81,8 @@ pub fn claim(tag: u64, now: u64) -> Option<(u64, u64)> {
 #[inline(always)]
 fn last(slot: *const Slot) -> u64 {
     // SAFETY: fields of a live map value.
-    let times = unsafe { [&raw const (*slot).packets, &raw const (*slot).connections, &raw const (*slot).bytes] };
+    let times =
+        unsafe { [&raw const (*slot).packets, &raw const (*slot).connections, &raw const (*slot).bytes] };
     let (a, b, c) = (read(times[0]), read(times[1]), read(times[2]));
     let most = if a > b { a } else { b };
     if most > c { most } else { c }

@@ -4,7 +4,11 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
-use monitor_common::{event::held::Held, settings::Settings, sources::WAYS};
+use monitor_common::{
+    event::held::Held,
+    settings::Settings,
+    sources::{Set, WAYS, all_sets},
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc,
@@ -137,12 +141,16 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
             Err(error) => return Err(error),
         }
     }
+    let source_capacity = if rate_limits == 0 { 0 } else { u64::from(source_sets) * WAYS as u64 };
     let limits_packets = rate_limits > 0;
+    if limits_packets {
+        let bytes = u64::from(all_sets(source_sets)) * size_of::<Set>() as u64;
+        tracing::info!("the table of sources has {source_capacity} places and takes {bytes} bytes");
+    }
     kernel.apply(&policy)?;
     let rates = Rates::new(&mut kernel)?;
     rates.apply(&policy)?;
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
-    let source_capacity = if rate_limits == 0 { 0 } else { u64::from(source_sets) * WAYS as u64 };
     let counters =
         Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count, source_capacity)?);
     let tree = crate::host::file::Tree::open()?;

@@ -11,11 +11,12 @@ use super::scene::{Family, PORT, Scene};
 const BYTES: u64 = 64 << 20;
 
 /// How an agent counts a bulk transfer, as a ratio to what the sender's kernel says that it sent.
-fn ratio(attach: &str, family: Family) -> Result<f64> {
+fn ratio(attach: &str, mode: &str, family: Family) -> Result<f64> {
     let scene = Scene::new()?;
     // Never over.
     let limit = "protocol = \"tcp\"\npackets = \"10000000/s\"\nburst = 10000000";
     let agent = scene.agent_attached(attach, Mode::Enforce, &["s0"], limit)?;
+    assert_eq!(agent.metrics()?.sum("monitor_attach_info", &[("interface", "s0"), ("mode", mode)]), 1.0);
     let listen = format!("{}:{PORT}", family.any());
     let mut sink = Program::probe()?.arg("sink").with("listen", listen).within(&scene.server)?.start()?;
     sink.json_line(deadline(10.0))?;
@@ -31,9 +32,9 @@ fn ratio(attach: &str, family: Family) -> Result<f64> {
 
 #[test]
 fn merged_segments_count_as_what_they_were_in_every_mode() -> Result<()> {
-    for attach in ["xdp", "tcx", "tc", "xdp-generic"] {
+    for (attach, mode) in [("xdp", "native"), ("tcx", "tcx"), ("tc", "tc"), ("xdp-generic", "generic")] {
         for family in [Family::V4, Family::V6] {
-            let ratio = ratio(attach, family)?;
+            let ratio = ratio(attach, mode, family)?;
             assert!((ratio - 1.0).abs() <= 0.01, "{attach} {family:?}: counted {ratio} of what was sent");
         }
     }

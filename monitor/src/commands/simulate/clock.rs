@@ -43,7 +43,7 @@ impl Clock {
             self.offset_ns = i128::from(self.now_ns) - i128::from(time_ns);
         }
         let ahead = i128::from(time_ns) + self.offset_ns - i128::from(self.now_ns);
-        if ahead < -BEHIND_NS || ahead > SILENCE_NS {
+        if !(-BEHIND_NS..=SILENCE_NS).contains(&ahead) {
             // Another clock: no time passes from one to the other.
             self.leaps += 1;
             self.offset_ns -= ahead;
