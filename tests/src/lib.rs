@@ -10,7 +10,11 @@
 #[cfg(feature = "scenarios")]
 pub mod agent;
 #[cfg(feature = "scenarios")]
+pub mod capture;
+#[cfg(feature = "scenarios")]
 pub mod cgroup;
+#[cfg(feature = "scenarios")]
+pub mod frames;
 #[cfg(feature = "scenarios")]
 pub mod interrupt;
 #[cfg(feature = "scenarios")]

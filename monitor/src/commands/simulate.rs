@@ -23,7 +23,10 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::{capture::End, drive::Drive};
-use crate::{agent::simulate::Simulator, config::Config};
+use crate::{
+    agent::simulate::Simulator,
+    config::{Config, RateLimit},
+};
 
 /// Arguments of `monitor simulate`.
 #[derive(Debug, clap::Args)]
@@ -89,6 +92,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if config.rate_limits.is_empty() {
         bail!("{} has no [[rate_limit]]: nothing to simulate", args.policy.display());
+    }
+    let asks = |rule: &&RateLimit| !rule.interfaces.is_empty();
+    if let (None, Some(rule)) = (&args.interface, config.rate_limits.iter().find(asks)) {
+        tracing::warn!(
+            "rule {:?} holds only on some interfaces: say with --interface where the packets arrive, unless the capture says it",
+            rule.name
+        );
     }
     let name = args.pcap.display().to_string();
     let (source, length) = open(&args.pcap).with_context(|| format!("can't open {name}"))?;
