@@ -19,20 +19,26 @@ pub struct Shape {
     pub delivered: bool,
     /// Frames of each datagram whose ports can't be told, by reason.
     pub unparsed: &'static [(&'static str, u64)],
+    /// Whom it says it is from, if not from whom it is told.
+    pub claims: Option<&'static str>,
     pub make: Make,
 }
 
 impl Shape {
     const fn taken(name: &'static str, make: Make) -> Self {
-        Self { name, delivered: true, unparsed: &[], make }
+        Self { name, delivered: true, unparsed: &[], claims: None, make }
     }
 
     const fn doubtful(name: &'static str, make: Make) -> Self {
-        Self { name, delivered: false, unparsed: &[], make }
+        Self { name, delivered: false, unparsed: &[], claims: None, make }
     }
 
     const fn unparsed(self, unparsed: &'static [(&'static str, u64)]) -> Self {
         Self { unparsed, ..self }
+    }
+
+    const fn claims(self, source: &'static str) -> Self {
+        Self { claims: Some(source), ..self }
     }
 
     /// Whether what delivers it is charged as unparsed rather than to the port.
@@ -127,7 +133,8 @@ pub const V6_SHAPES: &[Shape] = &[
     Shape::doubtful("an IPv4 source", |ends, _| {
         let ends = Ends { from: IpAddr::from([10, 93, 0, 200]), ..*ends };
         Ok(vec![ends.plain(&ends.ipv6(UDP, &ends.udp(PAYLOAD)?)?)])
-    }),
+    })
+    .claims("::ffff:10.93.0.200"),
     Shape::doubtful("no length", |ends, _| {
         let mut frame = plain(ends, 0)?.concat();
         frame[18..20].fill(0);

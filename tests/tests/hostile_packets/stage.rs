@@ -3,7 +3,6 @@
 use std::{net::IpAddr, thread, time::Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
 use tests::{
     agent::{Agent, Mode, Setup},
     cgroup::Cgroup,
@@ -102,19 +101,15 @@ impl Stage {
         }
         let counts = tally.finish(deadline(30.0))?.json()?;
         ensure!(counts["overflow"] == 0, "the server's socket was full: {counts}");
-        let arrived = |source: &IpAddr| {
-            let source = &counts["sources"][source.to_string()];
-            source["total"].as_f64().unwrap_or(0.0)
-        };
-        let strangers = strangers(&counts, &sources);
-        ensure!(strangers.is_empty(), "from nobody's address arrived: {strangers:?}");
-        Ok(sources.iter().map(arrived).zip(took).collect())
+        let claimed =
+            |(shape, source): (&Shape, &IpAddr)| shape.claims.map_or(source.to_string(), str::to_owned);
+        let claimed: Vec<String> = shapes.iter().zip(&sources).map(claimed).collect();
+        let known = |source: &String| claimed.contains(source);
+        ensure!(
+            counts["sources"].as_object().is_some_and(|sources| sources.keys().all(known)),
+            "somebody else sent, too: {counts}"
+        );
+        let arrived = |source: &String| counts["sources"][source]["total"].as_f64().unwrap_or(0.0);
+        Ok(claimed.iter().map(arrived).zip(took).collect())
     }
-}
-
-/// Sources that something arrived from although nobody should have them: an IPv6 packet that claims an IPv4 source.
-fn strangers(counts: &Value, sources: &[IpAddr]) -> Vec<String> {
-    let sent: Vec<String> = sources.iter().map(IpAddr::to_string).collect();
-    let seen = counts["sources"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
-    seen.unwrap_or_default().into_iter().filter(|source| !sent.contains(source)).collect()
 }
