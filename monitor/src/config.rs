@@ -37,6 +37,7 @@ pub use model::{
 };
 pub(crate) use net::prefix as network;
 pub(crate) use pattern::is_glob;
+pub(crate) use net::prefix;
 pub use schema::schema;
 pub use source::{Place, Spanned};
 pub(crate) use suggest::nearest;
