@@ -36,8 +36,8 @@ pub use model::{
     RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
 };
 pub(crate) use net::prefix as network;
-pub(crate) use pattern::is_glob;
 pub(crate) use net::prefix;
+pub(crate) use pattern::is_glob;
 pub use schema::schema;
 pub use source::{Place, Spanned};
 pub(crate) use suggest::nearest;

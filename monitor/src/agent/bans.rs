@@ -30,7 +30,7 @@ use self::{
     tables::Tables,
 };
 use crate::{
-    kernel::{load::Kernel, rates::State, table::Cursor},
+    kernel::{load::Kernel, rates::Rates, table::Cursor},
     metrics::Counters,
 };
 
@@ -107,12 +107,12 @@ impl Bans {
     pub fn new(
         kernel: &mut Kernel,
         source_key: [u64; 2],
-        state: Arc<State>,
+        rates: Arc<Rates>,
         store: Store,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         Ok(Self {
-            tables: Tables::new(kernel, source_key, state)?,
+            tables: Tables::new(kernel, source_key, rates)?,
             book: Mutex::new(Book::new()),
             rules: RwLock::default(),
             protected: RwLock::default(),

@@ -117,7 +117,9 @@ fn converse(server: &Server, stream: UnixStream, out: &mut Out) -> Result<()> {
         }
         let outcome = match serde_json::from_slice::<Request>(line) {
             Ok(request) => answer(&server.parts, &request, out),
-            Err(error) => Err(anyhow!("the request can't be read ({error}); is the agent of another version?")),
+            Err(error) => {
+                Err(anyhow!("the request can't be read ({error}); is the agent of another version?"))
+            }
         };
         match outcome {
             Ok(()) => server.counters.control(ControlOutcome::Done),
@@ -146,8 +148,7 @@ mod tests {
         fn start() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let stop = Arc::new(AtomicBool::new(false));
-            let thread =
-                serve(dir.path(), Parts { bans: None }, Arc::default(), Arc::clone(&stop)).unwrap();
+            let thread = serve(dir.path(), Parts { bans: None }, Arc::default(), Arc::clone(&stop)).unwrap();
             Self { dir, stop, thread: Some(thread) }
         }
 
@@ -183,7 +184,14 @@ mod tests {
             assert!(ask(&mut stream, "{}").contains("is not root"));
             return;
         }
-        for line in ["", "{}", "no json", "{\"request\":\"make_coffee\"}", "[[[[", "{\"request\":\"ban_list\",\"x\":1}"] {
+        for line in [
+            "",
+            "{}",
+            "no json",
+            "{\"request\":\"make_coffee\"}",
+            "[[[[",
+            "{\"request\":\"ban_list\",\"x\":1}",
+        ] {
             let answer = ask(&mut stream, line);
             assert!(answer.starts_with("{\"error\":\"the request can't be read"), "{line}: {answer}");
         }

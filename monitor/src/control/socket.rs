@@ -39,8 +39,7 @@ impl Socket {
 }
 
 fn open(path: &Path) -> io::Result<UnixListener> {
-    let socket: OwnedFd =
-        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // The name inherits the socket's mode, so there is no moment in which others may connect.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;

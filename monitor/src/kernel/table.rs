@@ -189,7 +189,8 @@ impl<K: Pod + FromBytes + IntoBytes, V: Pod + FromBytes + IntoBytes> Table<K, V>
 
     fn one(&self, command: libc::c_long, key: &K, value: *mut V) -> io::Result<()> {
         let map = self.map.as_raw_fd() as u32;
-        let mut one = One { map, zero: 0, key: std::ptr::from_ref(key) as u64, value: value as u64, flags: 0 };
+        let mut one =
+            One { map, zero: 0, key: std::ptr::from_ref(key) as u64, value: value as u64, flags: 0 };
         call(command, &mut one)
     }
 
@@ -239,10 +240,7 @@ pub(crate) mod tests {
             // SAFETY: the attributes outlive the call.
             let fd = unsafe { libc::syscall(libc::SYS_bpf, CREATE, &raw const create, size_of::<Create>()) };
             // SAFETY: a descriptor that nobody else has.
-            (fd >= 0).then(|| Self {
-                map: unsafe { OwnedFd::from_raw_fd(fd as i32) },
-                entries: PhantomData,
-            })
+            (fd >= 0).then(|| Self { map: unsafe { OwnedFd::from_raw_fd(fd as i32) }, entries: PhantomData })
         }
     }
 

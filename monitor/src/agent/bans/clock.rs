@@ -68,8 +68,7 @@ mod tests {
 
     #[test]
     fn a_time_survives_a_boot() {
-        let before =
-            Now { monotonic_ns: 5_000_000_000_000, wall_ns: 1_700_000_000 * SECOND + 250_000_000 };
+        let before = Now { monotonic_ns: 5_000_000_000_000, wall_ns: 1_700_000_000 * SECOND + 250_000_000 };
         let until = before.after(Some(3600));
         let wall = before.wall(until);
         assert_eq!(wall, Some(1_700_003_601), "rounded up");

@@ -36,7 +36,8 @@ mod tests {
 
     #[test]
     fn what_would_hurt_or_not_hold_is_refused_with_the_reason() {
-        let protected: Set = ["10.0.0.0/24", "2001:db8::7"].iter().map(|text| text.parse().unwrap()).collect();
+        let protected: Set =
+            ["10.0.0.0/24", "2001:db8::7"].iter().map(|text| text.parse().unwrap()).collect();
         let why = |text: &str, force| refusal(&text.parse().unwrap(), &protected, force);
         for text in ["127.0.0.1", "127.0.0.0/8", "::1", "10.0.0.9", "10.0.0.0/24", "2001:db8::7"] {
             assert!(why(text, false).is_some(), "{text}");

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use monitor_common::{
     addr::Addr,
     limit::{Ban, BanKey, Penalty, RateRule, penalty_ns},
+    policy::RuleKind,
 };
 
 use super::prefix::Prefix;
+use crate::policy::Names;
 
 /// A rule with a penalty.
 #[derive(Clone, Debug)]
@@ -21,19 +23,27 @@ pub struct PenaltyRule {
     v6_length: u8,
 }
 
+/// The rules that give penalties, by the names of their counters.
+#[must_use]
+pub fn penalty_rules(rules: &[RateRule], names: &Names) -> Vec<PenaltyRule> {
+    let named = names.rules(RuleKind::RateLimit);
+    let each = rules.iter().filter_map(|rule| {
+        let (name, _) = named.get(rule.counter as usize)?;
+        PenaltyRule::new(name, rule)
+    });
+    each.collect()
+}
+
 impl PenaltyRule {
     /// Of a compiled rule; none if it gives no penalty.
     #[must_use]
     pub fn new(name: &Arc<str>, rule: &RateRule) -> Option<Self> {
-        let length = |mask: [u64; 2]| {
-            128 - u128::from_be_bytes(Addr::from_words(mask).bytes).trailing_zeros() as u8
-        };
         (rule.penalty.for_ns > 0).then(|| Self {
             name: Arc::clone(name),
             id: rule.id,
             penalty: rule.penalty,
-            v4_length: length(rule.mask_v4),
-            v6_length: length(rule.mask_v6),
+            v4_length: 96 + rule.prefix_v4 as u8,
+            v6_length: rule.prefix_v6 as u8,
         })
     }
 

@@ -197,7 +197,9 @@ fn read(mut lines: impl io::BufRead) -> Result<Vec<Saved>> {
         let Some(whole) = line.strip_suffix('\n') else { bail!("line {number} is not whole") };
         if number == 1 {
             if whole != HEADER {
-                bail!("it doesn't begin with {HEADER:?}: another version of monitor wrote it, or something else");
+                bail!(
+                    "it doesn't begin with {HEADER:?}: another version of monitor wrote it, or something else"
+                );
             }
             continue;
         }

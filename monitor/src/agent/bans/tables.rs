@@ -13,7 +13,7 @@ use super::{
 use crate::kernel::{
     bits::Bits,
     load::Kernel,
-    rates::State,
+    rates::Rates,
     table::{Cursor, Table},
 };
 
@@ -40,7 +40,7 @@ pub struct Tables {
     bans: Table<BanKey, Ban>,
     nets: Table<NetKey, Ban>,
     bits: Bits,
-    state: Arc<State>,
+    rates: Arc<Rates>,
 }
 
 /// The value of a ban by hand.
@@ -53,12 +53,12 @@ impl Tables {
     ///
     /// # Errors
     /// When one of them isn't as it should be.
-    pub fn new(kernel: &mut Kernel, key: [u64; 2], state: Arc<State>) -> Result<Self> {
+    pub fn new(kernel: &mut Kernel, key: [u64; 2], rates: Arc<Rates>) -> Result<Self> {
         let tables = Self {
             bans: Table::new(&kernel.take("BANS")?)?,
             nets: Table::new(&kernel.take("BAN_NETS")?)?,
             bits: Bits::new(&kernel.take("BAN_BITS")?, key)?,
-            state,
+            rates,
         };
         tables.set_v4(None)?;
         Ok(tables)
@@ -79,7 +79,7 @@ impl Tables {
             keys.push(key);
             values.push(by_hand(until_ns));
         }
-        if let Err(error) = self.state.change(|state| state.bans |= flags) {
+        if let Err(error) = self.rates.change_bans(|bans| bans | flags) {
             return (0, Err(error));
         }
         let (done, outcome) = self.bans.set_all(&keys, &values);
@@ -116,7 +116,7 @@ impl Tables {
     /// As the kernel says.
     pub fn update_net(&self, book: &Book, net: Prefix) -> Result<()> {
         if book.get(&net).is_some() {
-            self.state.change(|state| state.bans |= RateState::BANNED_NETS)?;
+            self.rates.change_bans(|bans| bans | RateState::BANNED_NETS)?;
         } else if net == Prefix::V4 {
             self.set_v4(None)?;
         } else {
@@ -145,7 +145,7 @@ impl Tables {
     /// As the kernel says.
     pub fn settle_flags(&self, book: &Book) -> Result<()> {
         let flags = book.kinds().into_iter().fold(0, |flags, kind| flags | flag(kind));
-        self.state.change(|state| state.bans = flags)
+        self.rates.change_bans(|_| flags)
     }
 
     /// Takes out the marks of bans that have gone.

@@ -153,7 +153,8 @@ impl Bans {
             }
             self.remove_over(&over, &rules, now)?;
         }
-        let named = rules.iter().map(|rule| (Arc::clone(&rule.name), counts.get(&rule.id).copied().unwrap_or(0)));
+        let named =
+            rules.iter().map(|rule| (Arc::clone(&rule.name), counts.get(&rule.id).copied().unwrap_or(0)));
         self.counters.bans.set_penalties(named.collect());
         Ok(hash)
     }

@@ -94,12 +94,8 @@ struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     fn new(client: &'a mut Client, args: &Args) -> Self {
-        let batch = Add {
-            bans: Vec::new(),
-            seconds: args.seconds,
-            reason: args.reason.clone(),
-            force: args.force,
-        };
+        let batch =
+            Add { bans: Vec::new(), seconds: args.seconds, reason: args.reason.clone(), force: args.force };
         let empty = size(&Request::BanAdd(batch.clone()));
         let shown = args.file.is_some() && io::stderr().is_terminal();
         let begun = Instant::now();

@@ -34,8 +34,7 @@ pub(super) fn run(client: &mut Client, args: &Args) -> Result<ExitCode> {
     };
     let Deleted { bans, penalties, covered_by } =
         client.ask(&Request::BanDel(Del { what }), |_: serde_json::Value| Ok(()))?;
-    let mut text =
-        format!("{} and {} taken out", counted(bans, "ban"), counted(penalties, "penalty"));
+    let mut text = format!("{} and {} taken out", counted(bans, "ban"), counted(penalties, "penalty"));
     if !covered_by.is_empty() {
         text.push_str(&format!("; still banned by {}", covered_by.join(", ")));
     }

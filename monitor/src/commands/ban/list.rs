@@ -212,9 +212,12 @@ mod tests {
             ban("2001:db8::1", None, "", None, 0),
             ban("10.0.0.9", Some("a"), "", Some(5), 9),
         ];
-        for (by, first) in
-            [(Sort::Address, "10.0.0.9"), (Sort::Rule, "2001:db8::1"), (Sort::Until, "10.0.0.10"), (Sort::Strikes, "10.0.0.9")]
-        {
+        for (by, first) in [
+            (Sort::Address, "10.0.0.9"),
+            (Sort::Rule, "2001:db8::1"),
+            (Sort::Until, "10.0.0.10"),
+            (Sort::Strikes, "10.0.0.9"),
+        ] {
             sort(&mut bans, by);
             assert_eq!(bans[0].address, first, "{by:?}");
         }
