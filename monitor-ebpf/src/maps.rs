@@ -175,9 +175,9 @@ pub static SOURCES: Array<Set> = Array::with_max_entries(limits::SOURCE_SETS, BP
 #[map]
 pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(limits::BANS, BPF_F_NO_PREALLOC);
 
-/// Bits that say who is certainly not in there.
+/// Bits that say who is certainly not in there. The agent has them in its memory, too: both set bits at the same time.
 #[map]
-pub static BAN_BITS: Array<u64> = Array::with_max_entries(limits::BAN_BITS, 0);
+pub static BAN_BITS: Array<u64> = Array::with_max_entries(limits::BAN_BITS, BPF_F_MMAPABLE);
 
 /// Networks that are banned by hand.
 #[map]

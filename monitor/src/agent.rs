@@ -1,5 +1,6 @@
 //! The agent: brings everything up in the right order, and down again.
 
+pub mod bans;
 pub mod counters;
 pub mod evaluate;
 pub mod held;

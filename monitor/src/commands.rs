@@ -1,5 +1,6 @@
 //! The commands.
 
+pub mod ban;
 pub mod check;
 pub mod completions;
 pub mod docs;

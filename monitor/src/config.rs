@@ -36,6 +36,7 @@ pub use model::{
     RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
 };
 pub(crate) use net::prefix as network;
+pub(crate) use net::prefix;
 pub(crate) use pattern::is_glob;
 pub use schema::schema;
 pub use source::{Place, Spanned};

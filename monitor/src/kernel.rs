@@ -1,6 +1,7 @@
 //! The running kernel: its types, what it can do, and our programs in it.
 
 pub mod attach;
+pub mod bits;
 pub mod btf;
 pub mod canary;
 pub mod evaluate;
@@ -11,4 +12,5 @@ pub mod probes;
 pub mod rates;
 pub mod sources;
 pub mod support;
+pub mod table;
 pub mod tables;

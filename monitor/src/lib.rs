@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod host;
 pub mod http;

@@ -46,6 +46,11 @@ enum Command {
     /// `enforced` was tried out with programs that touch nobody else; `available` can be told only when it is used;
     /// `fallback` and `missing` say what happens instead and how to get it.
     Doctor(commands::doctor::Args),
+    /// Ban addresses and networks by hand, and see who is banned or serves a penalty.
+    ///
+    /// Asks the running agent. Packets from whoever is banned are dropped on the interfaces that the agent watches, also those
+    /// of established connections; who is protected (`[agent] protect`, current SSH sessions) is never dropped.
+    Ban(commands::ban::Args),
     /// Print the JSON Schema of the configuration, for editors.
     Schema(commands::schema::Args),
     /// Print completions for a shell.
@@ -86,6 +91,7 @@ fn main() -> ExitCode {
         Command::Test(args) => commands::test::run(args),
         Command::Simulate(args) => commands::simulate::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Ban(args) => commands::ban::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args, Cli::command()),
         Command::Docs(args) => commands::docs::run(args, Cli::command()),

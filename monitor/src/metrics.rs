@@ -25,7 +25,9 @@ use std::{
 
 use prometheus_client::{encoding::text, registry::Registry};
 
-pub use counters::{Canary, Counters, HttpPath, HttpStatus, Loss, SinkCounters};
+pub use counters::{
+    BanFailure, BanKind, Canary, ControlOutcome, Counters, HttpPath, HttpStatus, Loss, Reload, SinkCounters,
+};
 pub use docs::markdown;
 pub use facts::{Attachment, Build, Capability, Facts, Policy};
 pub use metric::{Chapter, Metric, Type, Unit};

@@ -20,6 +20,7 @@ use tokio::{
 use super::{counters::KernelCounters, lock::Lock, prepare::Ground, start};
 use crate::{
     config::{Config, Sink},
+    control::{Parts, server as control},
     host::cgroup::Groups,
     http::{self, Health},
     kernel::{load::KernelLog, object, support},
@@ -38,6 +39,8 @@ pub struct Options {
     pub config: Config,
     /// Holds the lock.
     pub run_dir: PathBuf,
+    /// Keeps the bans between runs.
+    pub state_dir: PathBuf,
     /// How much the kernel programs log.
     pub kernel_log: KernelLog,
 }
@@ -61,12 +64,16 @@ pub async fn run(options: Options) -> Result<()> {
     }));
 
     let ground = Ground::look()?;
-    let mut engine = start::start(config, &ground, &metrics, options.kernel_log)?;
+    let mut engine = start::start(config, &ground, &metrics, options.kernel_log, &options.state_dir)?;
     let attachments = start::attach_interfaces(&mut engine, &interfaces)?;
     metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
     metrics.update_facts(|facts| facts.attachments = attachments);
 
     let stop = Arc::new(AtomicBool::new(false));
+    let bans = engine.bans.take();
+    let keeping = bans.as_ref().map(|bans| bans.keep_up(Arc::clone(&stop))).transpose()?;
+    let parts = Parts { bans };
+    let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
     let enricher = Enricher::new(ground.tree, Groups::open()?, std::mem::take(&mut engine.found));
     let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
     health.beat();
@@ -86,7 +93,8 @@ pub async fn run(options: Options) -> Result<()> {
     metrics.detach();
     let _ = stop_http.send(());
     let _ = server.await;
-    let _ = watching.join();
+    let threads = [Some(watching), Some(serving), keeping];
+    threads.into_iter().flatten().for_each(|thread| drop(thread.join()));
     outcome
 }
 

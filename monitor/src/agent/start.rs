@@ -1,6 +1,9 @@
 //! Brings the kernel programs up: what is loaded, in which order it is attached, and the proof that it acts.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
@@ -14,7 +17,14 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{counters::KernelCounters, held, prepare::Ground, trial, watch::Watcher};
+use super::{
+    bans::{Bans, prefix::Prefix, rules::penalty_rules, store::Store},
+    counters::KernelCounters,
+    held,
+    prepare::Ground,
+    trial,
+    watch::Watcher,
+};
 use crate::{
     config::{self, Config, Interfaces},
     host::{accounts::Accounts, cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
@@ -36,7 +46,9 @@ use crate::{
 pub(super) struct Engine {
     pub(super) kernel: Kernel,
     /// The tables of rate limits.
-    pub(super) rates: Rates,
+    pub(super) rates: Arc<Rates>,
+    /// Bans; none without a rate limit, for then no packet is looked at.
+    pub(super) bans: Option<Arc<Bans>>,
     pub(super) watcher: Watcher,
     pub(super) source: Source,
     /// What the watcher finds.
@@ -80,7 +92,13 @@ pub(super) fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
 }
 
 /// Loads and attaches everything but the packet program.
-pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: KernelLog) -> Result<Engine> {
+pub(super) fn start(
+    config: &Config,
+    ground: &Ground,
+    metrics: &Metrics,
+    log: KernelLog,
+    state_dir: &Path,
+) -> Result<Engine> {
     let scope = Scope::open(&config.agent.cgroup.value).map_err(|error| {
         let error =
             config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
@@ -148,8 +166,27 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
         tracing::info!("the table of sources has {source_capacity} places and takes {bytes} bytes");
     }
     kernel.apply(&policy)?;
-    let rates = Rates::new(&mut kernel)?;
+    let rates = Arc::new(Rates::new(&mut kernel)?);
     rates.apply(&policy)?;
+    let store = Store::new(state_dir);
+    let bans = if rate_limits == 0 {
+        if store.path().exists() {
+            tracing::warn!(
+                "there is no [[rate_limit]], so the bans in {} don't hold",
+                store.path().display()
+            );
+        }
+        None
+    } else {
+        let counters = Arc::clone(metrics.counters());
+        let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
+        bans.set_rules(penalty_rules(&policy.rate_rules, &names));
+        bans.set_protected(
+            policy.protected.iter().map(|(addr, length)| Prefix::around(addr, *length as u8)).collect(),
+        );
+        bans.load();
+        Some(Arc::new(bans))
+    };
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
     let counters =
         Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count, source_capacity)?);
@@ -172,7 +209,7 @@ pub(super) fn start(config: &Config, ground: &Ground, metrics: &Metrics, log: Ke
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { rates, kernel, watcher, source, held, counters, found, names, limits_packets })
+    Ok(Engine { rates, bans, kernel, watcher, source, held, counters, found, names, limits_packets })
 }
 
 /// Passes on what the kernel programs log.

@@ -13,9 +13,12 @@ pub struct Args {
     /// every event to standard output.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory for the lock that keeps a second agent away.
+    /// Directory for the lock that keeps a second agent away, and for the socket at which `monitor ban` asks.
     #[arg(long, value_name = "DIR", default_value = "/run/monitor")]
     pub run_dir: PathBuf,
+    /// Directory for what is kept between runs: bans and penalties.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/monitor")]
+    pub state_dir: PathBuf,
     /// How much the kernel programs themselves log, to standard error; for those who debug them.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
     pub kernel_log: KernelLog,
@@ -34,7 +37,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("can't start the asynchronous runtime")?;
-    let options = agent::run::Options { config, run_dir: args.run_dir.clone(), kernel_log: args.kernel_log };
+    let options = agent::run::Options {
+        config,
+        run_dir: args.run_dir.clone(),
+        state_dir: args.state_dir.clone(),
+        kernel_log: args.kernel_log,
+    };
     runtime.block_on(agent::run::run(options))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,14 @@
 //! The kernel's tables of rate limits: double, with one switch between the halves.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod protection;
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, LpmTrie, MapData, lpm_trie::Key};
 use monitor_common::{
     addr::Addr,
     count::UNPARSED_RULE,
@@ -12,11 +17,16 @@ use monitor_common::{
     policy::{RuleSet, ports::PORT_INDICES},
 };
 
+pub use self::protection::Changed;
+use self::protection::Protection;
 use super::load::Kernel;
 use crate::policy::Compiled;
 
 /// Bits of a [`SourceKey`] in front of the address.
 const GENERATION_BITS: u32 = 32;
+
+/// Longer than a packet is judged.
+const PACKET: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// The tables of rate limits, and what of them is in force.
 pub struct Rates {
@@ -32,8 +42,7 @@ struct Tables {
     ports: Array<MapData, RuleSet>,
     interfaces: Array<MapData, Interface>,
     sources: LpmTrie<MapData, SourceKey, RuleSet>,
-    protected: LpmTrie<MapData, Addr, u8>,
-    protected_ports: HashMap<MapData, u32, u8>,
+    protection: Protection,
     /// By generation, the entries that have to go before the half is used again.
     used: [Used; 2],
 }
@@ -42,6 +51,12 @@ struct Tables {
 struct Used {
     ports: Vec<u32>,
     sources: Vec<(u32, Addr)>,
+}
+
+impl fmt::Debug for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rates").field("current", &self.tables().current).finish_non_exhaustive()
+    }
 }
 
 impl Rates {
@@ -55,8 +70,7 @@ impl Rates {
             ports: kernel.take("RATE_PORTS")?.try_into()?,
             interfaces: kernel.take("INTERFACES")?.try_into()?,
             sources: kernel.take("RATE_SOURCES")?.try_into()?,
-            protected: kernel.take("PROTECTED")?.try_into()?,
-            protected_ports: kernel.take("PROTECTED_PORTS")?.try_into()?,
+            protection: Protection::new(kernel)?,
             used: Default::default(),
         };
         Ok(Self { tables: Mutex::new(tables) })
@@ -67,7 +81,44 @@ impl Rates {
     /// # Errors
     /// When the kernel refuses an entry; then what was in force still is.
     pub fn apply(&self, policy: &Compiled) -> Result<()> {
-        self.tables().apply(policy)
+        self.replace(policy, |_| Ok(()))
+    }
+
+    /// The same; `prepare` is called for the generation that comes into force, right before.
+    ///
+    /// # Errors
+    /// When the kernel refuses an entry, and those of `prepare`; then what was in force still is.
+    pub fn replace(&self, policy: &Compiled, prepare: impl FnOnce(u32) -> Result<()>) -> Result<()> {
+        let mut tables = self.tables();
+        tables.apply(policy, prepare)?;
+        // A packet that read the old generation is done with it before anybody can clear its half.
+        std::thread::sleep(PACKET);
+        Ok(())
+    }
+
+    /// Says which prefixes, with their length in bits of the 128, and which port indices are never dropped. Whether
+    /// anything changed, and how many there was no room for.
+    ///
+    /// # Errors
+    /// When the kernel refuses to put it in force.
+    pub fn protect(&self, prefixes: &[(Addr, u32)], ports: &[u32]) -> Result<Changed> {
+        let mut tables = self.tables();
+        let changed = tables.protection.update(prefixes, ports);
+        if changed.any {
+            let protection = tables.current.protection.wrapping_add(1);
+            tables.set(|state| state.protection = protection).context("can't put the protection in force")?;
+        }
+        Ok(changed)
+    }
+
+    /// Says which kinds of bans there are, from what was said before ([`RateState::bans`]).
+    ///
+    /// # Errors
+    /// When the kernel refuses it; then nothing is changed.
+    pub fn change_bans(&self, change: impl FnOnce(u32) -> u32) -> Result<()> {
+        let mut tables = self.tables();
+        let bans = change(tables.current.bans);
+        tables.set(|state| state.bans = bans).context("can't say which bans there are")
     }
 
     /// Says which rules hold on an interface, and what its frames begin with. Must come before it is attached to.
@@ -87,20 +138,30 @@ impl Rates {
 }
 
 impl Tables {
-    fn apply(&mut self, policy: &Compiled) -> Result<()> {
+    /// Changes what is in force for the next packet. The kernel copies whole words, and each is of one owner or changes as
+    /// one.
+    fn set(&mut self, change: impl FnOnce(&mut RateState)) -> Result<()> {
+        let mut next = self.current;
+        change(&mut next);
+        if next != self.current {
+            self.state.set(0, next, 0)?;
+            self.current = next;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, policy: &Compiled, prepare: impl FnOnce(u32) -> Result<()>) -> Result<()> {
         let generation = self.current.generation ^ 1;
         self.clear(generation)?;
         self.write(generation, policy).context("can't write the rate limits")?;
-        for (addr, length) in &policy.protected {
-            self.protected
-                .insert(&Key::new(*length, *addr), 1, 0)
-                .context("can't write the protected prefixes")?;
+        prepare(generation)?;
+        let Changed { left_out, .. } = self.protection.update(&policy.protected, &policy.protected_ports);
+        if left_out > 0 {
+            bail!("there are {left_out} protected prefixes or ports more than the kernel's tables hold");
         }
-        for index in &policy.protected_ports {
-            self.protected_ports.insert(index, 1, 0).context("can't write the protected ports")?;
-        }
-        self.current = RateState { generation, protection: self.current.protection + 1, ..self.current };
-        self.state.set(0, self.current, 0).context("can't put the rate limits in force")
+        let protection = self.current.protection.wrapping_add(1);
+        self.set(|state| *state = RateState { generation, protection, ..*state })
+            .context("can't put the rate limits in force")
     }
 
     fn clear(&mut self, generation: u32) -> Result<()> {

@@ -29,6 +29,7 @@ pub(super) struct View {
     pub counters: Arc<Counters>,
     pub sinks: Vec<(Arc<str>, Arc<SinkCounters>)>,
     pub canaries: Vec<(&'static str, Canary)>,
+    pub penalties: Vec<(Arc<str>, u64)>,
     pub process: Option<ProcessStats>,
 }
 
@@ -119,6 +120,7 @@ impl TableCollector {
             facts,
             sinks: counters.sinks(),
             canaries: counters.canaries(),
+            penalties: counters.bans.penalties(),
             counters,
             process: ProcessStats::read(),
         }

@@ -1,5 +1,7 @@
 //! What the agent itself counts. Everything on the event path is an atomic: no lock is taken there.
 
+mod bans;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,6 +12,8 @@ use std::{
 
 use monitor_common::event::{KINDS, Kind};
 
+pub use bans::{BanFailure, BanKind, Bans, Reload};
+
 /// What the agent itself counts.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -17,6 +21,10 @@ pub struct Counters {
     http: [[AtomicU64; HttpStatus::ALL.len()]; HttpPath::ALL.len()],
     sinks: Mutex<Vec<(Arc<str>, Arc<SinkCounters>)>>,
     canaries: Mutex<BTreeMap<&'static str, Canary>>,
+    reloads: [AtomicU64; Reload::ALL.len()],
+    control: [AtomicU64; ControlOutcome::ALL.len()],
+    /// Of bans.
+    pub bans: Bans,
 }
 
 /// What a sink counts: each event offered to it ends up in exactly one of these.
@@ -135,6 +143,32 @@ impl HttpStatus {
     }
 }
 
+/// What became of a request at the control socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlOutcome {
+    /// Answered.
+    Done,
+    /// Answered with an error.
+    Failed,
+    /// A connection that was not taken: too many, or not by root.
+    Refused,
+}
+
+impl ControlOutcome {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Refused];
+
+    /// The `outcome` label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// State of one way of enforcement, as its canary (a refusal that the agent provokes) found it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Canary {
@@ -183,6 +217,28 @@ impl Counters {
     #[must_use]
     pub fn canaries(&self) -> Vec<(&'static str, Canary)> {
         lock(&self.canaries).iter().map(|(path, canary)| (*path, *canary)).collect()
+    }
+
+    /// Counts what became of a new policy.
+    pub fn reload(&self, outcome: Reload) {
+        self.reloads[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often that became of one.
+    #[must_use]
+    pub fn reloads(&self, outcome: Reload) -> u64 {
+        self.reloads[outcome as usize].load(Relaxed)
+    }
+
+    /// Counts a request or a connection at the control socket.
+    pub fn control(&self, outcome: ControlOutcome) {
+        self.control[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn controls(&self, outcome: ControlOutcome) -> u64 {
+        self.control[outcome as usize].load(Relaxed)
     }
 
     /// Counters for a new sink. The `sink` label is `base`, with a number from the second sink of that name on.

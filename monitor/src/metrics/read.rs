@@ -1,5 +1,6 @@
 //! Where the values of each metric come from: one function per row of the table.
 
+mod bans;
 mod databases;
 
 use monitor_common::{
@@ -14,6 +15,7 @@ use super::{
     snapshot::Packets,
 };
 
+pub(super) use bans::{bans_active, bans_state_failures, control_requests, penalties_active, policy_reloads};
 pub(super) use databases::{
     NO_WORKLOAD, database_connections, database_duration, database_open, database_received, database_sent,
 };

@@ -61,6 +61,18 @@ pub static METRICS: &[Metric] = &[
     .help("IP packets whose ports can not be told, and what the limit for such packets did with them."),
     Metric::new(Gauge, Packets, "monitor_sources_tracked", &["rule"], read::sources_tracked)
         .help("Sources whose rate is tracked; counted every ten seconds."),
+    Metric::new(Gauge, Packets, "monitor_penalties_active", &["rule"], read::penalties_active)
+        .help("Sources that serve a penalty of a rate limit; counted every five seconds or more."),
+    Metric::new(Gauge, Packets, "monitor_bans_active", &["kind"], read::bans_active)
+        .help("Bans by hand: of hosts (addresses and IPv6 networks of 64 bits) and of other networks."),
+    Metric::new(
+        Counter,
+        Packets,
+        "monitor_bans_state_failures_total",
+        &["operation"],
+        read::bans_state_failures,
+    )
+    .help("Times that the bans kept on the disk could not be read or written."),
     Metric::new(
         Counter,
         Databases,
@@ -109,6 +121,8 @@ pub static METRICS: &[Metric] = &[
     .help("How long connections lived that have ended."),
     Metric::new(Info, Enforcement, "monitor_policy_info", &["sha256", "generation", "mode"], read::policy)
         .help("The policy in force and the mode of rules that do not name one."),
+    Metric::new(Counter, Enforcement, "monitor_policy_reloads_total", &["outcome"], read::policy_reloads)
+        .help("New policies that the running agent was given; unless applied, the old one stays in force."),
     Metric::new(
         Info,
         Enforcement,
@@ -171,6 +185,8 @@ pub static METRICS: &[Metric] = &[
         .help("The agent's version and the kernel object embedded in it."),
     Metric::new(Counter, Agent, "monitor_http_requests_total", &["path", "status"], read::http_requests)
         .help("HTTP requests that were answered."),
+    Metric::new(Counter, Agent, "monitor_control_requests_total", &["outcome"], read::control_requests)
+        .help("Requests at the control socket; refused are connections that were not taken."),
     Metric::new(Counter, Agent, "process_cpu_seconds_total", &[], read::cpu_seconds)
         .unit(Unit::Seconds)
         .help("User and system time the agent used."),

@@ -1,0 +1,83 @@
+//! The commands' end.
+
+use std::{
+    io::{self, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    LINE, Request, SOCKET,
+    line::{self, Reply},
+};
+
+/// How long the agent may take for a line.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection to the running agent.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    line: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to the agent with this run directory.
+    ///
+    /// # Errors
+    /// Says what to do about it.
+    pub fn connect(run_dir: &Path) -> Result<Self> {
+        let path = run_dir.join(SOCKET);
+        let stream = UnixStream::connect(&path).map_err(|error| explain(&path, &error))?;
+        for outcome in [stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE))] {
+            outcome.context("can't use the control socket")?;
+        }
+        Ok(Self { stream: BufReader::with_capacity(LINE, stream), line: Vec::new() })
+    }
+
+    /// Asks, and gives each item of the answer to `each`.
+    ///
+    /// # Errors
+    /// What the agent says, that it isn't there any more, or what `each` says.
+    pub fn ask<I: DeserializeOwned, D: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+        mut each: impl FnMut(I) -> Result<()>,
+    ) -> Result<D> {
+        let mut text = serde_json::to_vec(request).context("can't write the request")?;
+        text.push(b'\n');
+        // If it was refused already, the reason can still be read.
+        let sent = self.stream.get_mut().write_all(&text);
+        loop {
+            let Some(line) = line::read(&mut self.stream, &mut self.line)? else {
+                sent.context("the agent went away")?;
+                bail!("the agent went away without an answer");
+            };
+            match line::reply::<I, D>(line)? {
+                Reply::Item(item) => each(item)?,
+                Reply::Done(done) => return Ok(done),
+                Reply::Error(error) => return Err(anyhow!("the agent says: {error}")),
+            }
+        }
+    }
+}
+
+/// How many bytes a value takes inside of a request.
+pub(crate) fn size(value: &impl Serialize) -> usize {
+    serde_json::to_string(value).map_or(LINE, |text| text.len() + 1)
+}
+
+fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
+            "no agent runs here: nobody listens at {path}; start `monitor run`, or name its directory with --run-dir"
+        ),
+        io::ErrorKind::PermissionDenied => anyhow!("only root may ask the agent; use sudo ({path}: {error})"),
+        _ => anyhow!("can't reach the agent at {path}: {error}"),
+    }
+}

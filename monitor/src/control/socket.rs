@@ -1,0 +1,76 @@
+//! The socket itself.
+
+use std::{
+    fs, io,
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+};
+
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 8;
+
+/// A listening socket, whose name goes with it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Makes the socket, for root only. Who calls this holds the lock of the directory, so a socket that is there was left
+    /// by an agent that was killed.
+    pub(super) fn make(path: &Path) -> Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("can't remove the old {}", path.display()));
+            }
+            _ => {}
+        }
+        let listener =
+            open(path).with_context(|| format!("can't make the control socket {}", path.display()))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+}
+
+fn open(path: &Path) -> io::Result<UnixListener> {
+    let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // The name inherits the socket's mode, so there is no moment in which others may connect.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    let listener = UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // If it fails, the next agent does it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_the_owner_may_connect_and_the_name_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        fs::write(&path, "left behind").unwrap();
+        let socket = Socket::make(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(socket);
+        assert!(!path.exists());
+    }
+}
