@@ -45,7 +45,7 @@ pub const SOURCE_SETS: u32 = 16_384;
 /// Places for interfaces: a power of two.
 pub const INTERFACES: u32 = 4096;
 /// Sources that serve a penalty or are banned by hand.
-pub const BANS: u32 = 1 << 20;
+pub const BANS: u32 = 1_400_000;
 /// Words of the table of bits that says who is certainly not banned: 2 MiB, a sixteenth full with a million bans.
 pub const BAN_BITS: u32 = 1 << 18;
 /// Networks banned by hand, other than single addresses and IPv6 networks of 64 bits.
