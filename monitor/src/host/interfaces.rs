@@ -49,7 +49,8 @@ pub fn has_link_header(name: &str) -> Result<bool> {
         *to = from as libc::c_char;
     }
     // SAFETY: the request lives during the call and is what this code of the kernel takes.
-    let code = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
+    let code =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR as libc::Ioctl, &raw mut request) };
     if code == -1 {
         let error = std::io::Error::last_os_error();
         return Err(error).with_context(|| format!("can't tell what kind of interface {name} is"));

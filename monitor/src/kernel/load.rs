@@ -219,7 +219,12 @@ impl Kernel {
         self.ebpf.map_mut(name).with_context(|| format!("the kernel object has no map {name}"))
     }
 
-    /// Takes a map out, to be used on its own.
+    /// A map, which stays here: programs that are loaded later refer to it.
+    pub fn lend(&self, name: &str) -> Result<&aya::maps::Map> {
+        self.ebpf.map(name).with_context(|| format!("the kernel object has no map {name}"))
+    }
+
+    /// Takes a map out, to be used on its own for as long as programs may be loaded.
     pub fn take(&mut self, name: &str) -> Result<aya::maps::Map> {
         self.ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
     }

@@ -127,7 +127,18 @@ impl Rates {
     /// When the kernel refuses the entry.
     pub fn know_interface(&self, index: u32, link_header: bool, rules: RuleSet) -> Result<()> {
         let flags = if link_header { 0 } else { Interface::NO_LINK_HEADER };
-        let entry = Interface { index, flags, rules: [rules; 2] };
+        self.write_interface(index, Interface { index, flags, rules: [rules; 2] })
+    }
+
+    /// Forgets an interface: rules that ask about interfaces don't hold there.
+    ///
+    /// # Errors
+    /// When the kernel refuses the entry.
+    pub fn forget_interface(&self, index: u32) -> Result<()> {
+        self.write_interface(index, Interface { index: 0, flags: 0, rules: [RuleSet::EMPTY; 2] })
+    }
+
+    fn write_interface(&self, index: u32, entry: Interface) -> Result<()> {
         let mut tables = self.tables();
         tables.interfaces.set(index % limits::INTERFACES, entry, 0).context("can't write INTERFACES")
     }

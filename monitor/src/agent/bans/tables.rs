@@ -55,9 +55,9 @@ impl Tables {
     /// When one of them isn't as it should be.
     pub fn new(kernel: &mut Kernel, key: [u64; 2], rates: Arc<Rates>) -> Result<Self> {
         let tables = Self {
-            bans: Table::new(&kernel.take("BANS")?)?,
-            nets: Table::new(&kernel.take("BAN_NETS")?)?,
-            bits: Bits::new(&kernel.take("BAN_BITS")?, key)?,
+            bans: Table::new(kernel.lend("BANS")?)?,
+            nets: Table::new(kernel.lend("BAN_NETS")?)?,
+            bits: Bits::new(kernel.lend("BAN_BITS")?, key)?,
             rates,
         };
         tables.set_v4(None)?;

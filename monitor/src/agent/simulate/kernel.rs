@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData, PerCpuArray};
 use monitor_common::{
     count::{OUTCOMES, Outcome, PacketCount, UNPARSED_RULE, Unparsed},
-    limit::{CAUSES, Cause, Interface, RateRule},
+    limit::{CAUSES, Cause, RateRule},
     packet::{Parsed, TCP, UDP},
     policy::{Mode, RuleKind, RuleSet, ports::port_index},
     settings::Settings,
@@ -31,12 +31,11 @@ pub struct Simulator {
     kernel: Kernel,
     policy: Compiled,
     clock: Array<MapData, u64>,
-    interfaces: Array<MapData, Interface>,
     packets: PerCpuArray<MapData, PacketCount>,
     over: PerCpuArray<MapData, u64>,
     unparsed: PerCpuArray<MapData, u64>,
     /// Keeps its maps.
-    _rates: Rates,
+    rates: Rates,
     rules: Vec<Rule>,
     /// By rule, what it dropped and would have dropped so far.
     told: Vec<[u64; 2]>,
@@ -73,13 +72,12 @@ impl Simulator {
         let rules = rules(&policy, &names);
         Ok(Self {
             clock: kernel.take("CLOCK")?.try_into()?,
-            interfaces: kernel.take("INTERFACES")?.try_into()?,
             packets: kernel.take("PACKETS")?.try_into()?,
             over: kernel.take("OVER")?.try_into()?,
             unparsed: kernel.take("UNPARSED")?.try_into()?,
             kernel,
             policy,
-            _rates: rates,
+            rates,
             told: vec![[0; 2]; rules.len()],
             rules,
             now_ns: 0,
@@ -142,12 +140,10 @@ impl Judge for Simulator {
         }
         self.interface = name.map(str::to_owned);
         // Without a name, it is an interface that the program doesn't know.
-        let (index, rules) = match name {
-            Some(name) => (LOOPBACK, self.policy.rules_on(name)),
-            None => (0, RuleSet::EMPTY),
-        };
-        let interface = Interface { index, flags: 0, rules: [rules; 2] };
-        self.interfaces.set(LOOPBACK, interface, 0).context("can't write the interfaces")
+        match name {
+            Some(name) => self.rates.know_interface(LOOPBACK, true, self.policy.rules_on(name)),
+            None => self.rates.forget_interface(LOOPBACK),
+        }
     }
 
     fn judge(&mut self, frame: &Frame<'_>, verdict: &mut Verdict) -> Result<()> {
