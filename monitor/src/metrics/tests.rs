@@ -88,6 +88,7 @@ fn metrics() -> Metrics {
     counters.add_sink("stdout").1.lost(Loss::QueueFull, 11);
     counters.canary("connect", true, jiff::Timestamp::new(1_000, 0).unwrap());
     counters.http_request(HttpPath::Metrics, HttpStatus::Ok);
+    counters.bans.set_penalties(vec![("https".into(), 7)]);
     let metrics = Metrics::new(counters, Facts::default());
     metrics.update_facts(|facts| {
         facts.build = Build { version: "0.1.0".into(), object_sha256: "ab".into() };
