@@ -4,6 +4,7 @@ pub mod bans;
 pub mod counters;
 pub mod evaluate;
 pub mod held;
+mod interfaces;
 pub mod lock;
 pub mod prepare;
 pub mod run;

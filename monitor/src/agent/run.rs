@@ -17,7 +17,7 @@ use tokio::{
     sync::mpsc::Receiver,
 };
 
-use super::{counters::KernelCounters, lock::Lock, prepare::Ground, start};
+use super::{counters::KernelCounters, interfaces, lock::Lock, prepare::Ground, start};
 use crate::{
     config::{Config, Sink},
     control::{Parts, server as control},
@@ -52,7 +52,7 @@ pub async fn run(options: Options) -> Result<()> {
     let _lock = Lock::take(&options.run_dir)?;
     let config = &options.config;
     let listener = http::bind(config.metrics.listen)?;
-    let interfaces = start::wanted_interfaces(config)?;
+    let wanted = interfaces::wanted_interfaces(config)?;
     let counters = Arc::new(Counters::default());
     let metrics = Arc::new(Metrics::new(Arc::clone(&counters), Facts::default()));
     let health = Arc::new(Health::default());
@@ -65,7 +65,7 @@ pub async fn run(options: Options) -> Result<()> {
 
     let ground = Ground::look()?;
     let mut engine = start::start(config, &ground, &metrics, options.kernel_log, &options.state_dir)?;
-    let attachments = start::attach_interfaces(&mut engine, &interfaces)?;
+    let attachments = interfaces::attach_interfaces(&mut engine, &wanted)?;
     metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
     metrics.update_facts(|facts| facts.attachments = attachments);
 
