@@ -9,6 +9,7 @@ mod exec_rule;
 mod exec_storm;
 mod harness;
 mod hostile_packets;
+mod interfaces;
 mod lifecycle;
 mod parity;
 mod rate_limit;

@@ -17,7 +17,13 @@ use tokio::{
     sync::mpsc::Receiver,
 };
 
-use super::{counters::KernelCounters, interfaces, lock::Lock, prepare::Ground, start};
+use super::{
+    counters::KernelCounters,
+    interfaces::{self, Follower},
+    lock::Lock,
+    prepare::Ground,
+    start,
+};
 use crate::{
     config::{Config, Sink},
     control::{Parts, server as control},
@@ -52,7 +58,7 @@ pub async fn run(options: Options) -> Result<()> {
     let _lock = Lock::take(&options.run_dir)?;
     let config = &options.config;
     let listener = http::bind(config.metrics.listen)?;
-    let wanted = interfaces::wanted_interfaces(config)?;
+    interfaces::check_names(config)?;
     let counters = Arc::new(Counters::default());
     let metrics = Arc::new(Metrics::new(Arc::clone(&counters), Facts::default()));
     let health = Arc::new(Health::default());
@@ -65,9 +71,10 @@ pub async fn run(options: Options) -> Result<()> {
 
     let ground = Ground::look()?;
     let mut engine = start::start(config, &ground, &metrics, options.kernel_log, &options.state_dir)?;
-    let attachments = interfaces::attach_interfaces(&mut engine, &wanted)?;
+    let on_interfaces = (Arc::clone(&engine.rates), Arc::clone(&engine.watcher.policy().interfaces));
+    let follower = Follower::new(config, engine.kernel, on_interfaces, Arc::clone(&metrics))?;
+    let covering = follower.covering();
     metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
-    metrics.update_facts(|facts| facts.attachments = attachments);
 
     let stop = Arc::new(AtomicBool::new(false));
     let bans = engine.bans.take();
@@ -76,6 +83,7 @@ pub async fn run(options: Options) -> Result<()> {
     let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
     let enricher = Enricher::new(ground.tree, Groups::open()?, std::mem::take(&mut engine.found));
     let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
+    let following = follower.start(Arc::clone(&stop))?;
     health.beat();
     health.set_ready();
     announce(config, address);
@@ -85,7 +93,7 @@ pub async fn run(options: Options) -> Result<()> {
     tracing::info!("stopping: taking all programs out of the kernel");
     health.set_unready("stopping");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    drop(engine.kernel);
+    covering.end();
     // What was under way when the programs went is told as well.
     engine.source.rest(|record| telling.tell(record));
     telling.sinks.shutdown().await;
@@ -93,7 +101,7 @@ pub async fn run(options: Options) -> Result<()> {
     metrics.detach();
     let _ = stop_http.send(());
     let _ = server.await;
-    let threads = [Some(watching), Some(serving), keeping];
+    let threads = [Some(watching), following, Some(serving), keeping];
     threads.into_iter().flatten().for_each(|thread| drop(thread.join()));
     outcome
 }

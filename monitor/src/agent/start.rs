@@ -55,8 +55,6 @@ pub(super) struct Engine {
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
-    /// Whether there are rate limits.
-    pub(super) limits_packets: bool,
 }
 
 /// Loads and attaches everything but the packet program.
@@ -177,7 +175,7 @@ pub(super) fn start(
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { rates, bans, kernel, watcher, source, held, counters, found, names, limits_packets })
+    Ok(Engine { rates, bans, kernel, watcher, source, held, counters, found, names })
 }
 
 /// Passes on what the kernel programs log.

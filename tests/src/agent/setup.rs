@@ -38,7 +38,7 @@ impl Mode {
 pub struct Setup<'a> {
     mode: Mode,
     scope: String,
-    interfaces: Vec<&'a str>,
+    interfaces: String,
     netns: Option<&'a Netns>,
     home: Option<&'a Cgroup>,
     listen: String,
@@ -52,7 +52,7 @@ impl<'a> Setup<'a> {
         Self {
             mode,
             scope: scope.scope(),
-            interfaces: Vec::new(),
+            interfaces: "[]".into(),
             netns: None,
             home: None,
             listen: "127.0.0.1:0".into(),
@@ -62,8 +62,14 @@ impl<'a> Setup<'a> {
     }
 
     /// Names the interfaces to watch.
-    pub fn interfaces(mut self, names: &[&'a str]) -> Self {
-        self.interfaces = names.to_vec();
+    pub fn interfaces(mut self, names: &[&str]) -> Self {
+        self.interfaces = format!("{names:?}");
+        self
+    }
+
+    /// Lets it watch the interfaces with a default route.
+    pub fn auto(mut self) -> Self {
+        self.interfaces = "\"auto\"".into();
         self
     }
 
@@ -103,7 +109,7 @@ impl<'a> Setup<'a> {
         let Self { mode, scope, interfaces, listen, events, rules, .. } = self;
         format!(
             "mode = \"{}\"\n\n\
-             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces:?}\n\n\
+             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\n\n\
              [metrics]\nlisten = {listen:?}\n\n\
              [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\n\n\
              {rules}",

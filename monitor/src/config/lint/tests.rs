@@ -193,7 +193,7 @@ fn names_may_be_unknown_to_the_host() {
     assert_eq!(
         linted_on(&text, &facts),
         [
-            "1:31 warning: there is no interface `nowhere0` on this host | write one that `ip link` shows, or `interfaces = \"auto\"`".to_owned(),
+            "1:31 warning: there is no interface `nowhere0` on this host | write one that `ip link` shows, or `interfaces = \"auto\"`; a glob may be for one that is made later".to_owned(),
             format!("1:53 warning: there is no cgroup `/no/where` on this host | {cgroup}"),
             format!("4:9 warning: there is no user `no-such` in `/etc/passwd` | {}", account('u')),
             format!("5:10 warning: there is no group `no-such` in `/etc/group` | {}", account('g')),
