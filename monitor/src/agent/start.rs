@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    bans::{Bans, prefix::Prefix, rules::penalty_rules, store::Store},
-    counters::KernelCounters,
+    bans::{Bans, rules::penalty_rules, store::Store},
+    counters::{InForce, KernelCounters},
     held,
     prepare::Ground,
     trial,
@@ -39,7 +39,7 @@ use crate::{
     },
     metrics::{self, Build, Metrics},
     pipeline::source::Source,
-    policy::{Compiled, Host, Names, Unenforceable},
+    policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
 
 /// Everything that is in the kernel and watches it.
@@ -56,6 +56,10 @@ pub(super) struct Engine {
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
+    /// The counters of rate limits.
+    pub(super) rate_counters: RateCounters,
+    /// What this kernel can't carry out.
+    pub(super) cannot: Unenforceable,
     /// Whether there are rate limits.
     pub(super) limits_packets: bool,
 }
@@ -134,7 +138,9 @@ pub(super) fn start(
         tracing::info!("{ssh}");
         policy.protect(&ssh);
     }
-    let names = Names::new(config);
+    let mut rate_counters = RateCounters::default();
+    rate_counters.assign(config, &mut policy.rate_rules)?;
+    let names = Names::counted(config, &rate_counters);
 
     let source_sets = policy.source_sets;
     let wanted = config.sinks.iter().any(|sink| sink.events);
@@ -167,7 +173,7 @@ pub(super) fn start(
     }
     kernel.apply(&policy)?;
     let rates = Arc::new(Rates::new(&mut kernel)?);
-    rates.apply(&policy)?;
+    rates.apply(&policy, &[])?;
     let store = Store::new(state_dir);
     let bans = if rate_limits == 0 {
         if store.path().exists() {
@@ -181,15 +187,14 @@ pub(super) fn start(
         let counters = Arc::clone(metrics.counters());
         let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
         bans.set_rules(penalty_rules(&policy.rate_rules, &names));
-        bans.set_protected(
-            policy.protected.iter().map(|(addr, length)| Prefix::around(addr, *length as u8)).collect(),
-        );
+        bans.set_protected(&policy.protected);
         bans.load();
         Some(Arc::new(bans))
     };
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
+    let in_force = InForce { names: names.clone(), rate_rules: policy.rate_rules.clone() };
     let counters =
-        Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count, source_capacity)?);
+        Arc::new(KernelCounters::new(&mut kernel, in_force, policy.workload_count, source_capacity)?);
     let tree = crate::host::file::Tree::open()?;
     let mut watcher = Watcher::new(&mut kernel, policy, tree, settings.source_key)?;
 
@@ -209,7 +214,20 @@ pub(super) fn start(
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { rates, bans, kernel, watcher, source, held, counters, found, names, limits_packets })
+    Ok(Engine {
+        rates,
+        bans,
+        kernel,
+        watcher,
+        source,
+        held,
+        counters,
+        found,
+        names,
+        rate_counters,
+        cannot,
+        limits_packets,
+    })
 }
 
 /// Passes on what the kernel programs log.
