@@ -1,6 +1,7 @@
 //! The agent: brings everything up in the right order, and down again.
 
 pub mod bans;
+mod canaries;
 pub mod counters;
 pub mod evaluate;
 pub mod held;

@@ -106,6 +106,7 @@ pub async fn run(options: Options) -> Result<()> {
     let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
     let enricher = Enricher::new(ground.tree, Groups::open()?, std::mem::take(&mut engine.found));
     let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
+    let proving = engine.canaries.start(Arc::clone(&stop))?;
     health.beat();
     health.set_ready();
     announce(config, address);
@@ -115,11 +116,13 @@ pub async fn run(options: Options) -> Result<()> {
     tracing::info!("stopping: taking all programs out of the kernel");
     health.set_unready("stopping");
     notify(&[NotifyState::Stopping]);
+    // Nothing is to be refused from here on, and that is no failure.
+    stop.store(true, Relaxed);
+    drop(proving.join());
     drop(engine.kernel);
     // What was under way when the programs went is told as well.
     engine.source.rest(|record| telling.tell(record));
     telling.sinks.shutdown().await;
-    stop.store(true, Relaxed);
     metrics.detach();
     let _ = stop_http.send(());
     let _ = server.await;

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     bans::{Bans, rules::penalty_rules, store::Store},
+    canaries::{self, Canaries},
     counters::{InForce, KernelCounters},
     held,
     prepare::Ground,
@@ -60,6 +61,8 @@ pub(super) struct Engine {
     pub(super) rate_counters: RateCounters,
     /// What this kernel can't carry out.
     pub(super) cannot: Unenforceable,
+    /// What is looked at for as long as the agent runs.
+    pub(super) canaries: Canaries,
     /// Whether there are rate limits.
     pub(super) limits_packets: bool,
 }
@@ -214,6 +217,10 @@ pub(super) fn start(
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
+    let canaries = Canaries {
+        exec: (!config.execs.is_empty()).then(|| canaries::expected(exec_lsm)),
+        counters: Arc::clone(metrics.counters()),
+    };
     Ok(Engine {
         rates,
         bans,
@@ -226,6 +233,7 @@ pub(super) fn start(
         names,
         rate_counters,
         cannot,
+        canaries,
         limits_packets,
     })
 }
@@ -247,13 +255,9 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
     let mut proven = Vec::new();
     if !config.execs.is_empty() {
         let outcome = canary::exec()?;
-        let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
+        let (path, expected) = canaries::expected(exec_lsm);
         let live = outcome == expected;
-        metrics.counters().canary(
-            if exec_lsm { "exec_lsm" } else { "exec_signal" },
-            live,
-            jiff::Timestamp::now(),
-        );
+        metrics.counters().canary(path, live, jiff::Timestamp::now());
         if !exec_lsm {
             proven.push(trial::kill(outcome));
         }
