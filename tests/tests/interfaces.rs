@@ -146,6 +146,28 @@ fn an_interface_that_is_renamed_has_the_rules_of_its_new_name() -> Result<()> {
 }
 
 #[test]
+fn a_new_policy_asks_about_interfaces_that_were_made_later() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.link("s0", 0)?;
+    let only = rule("interfaces = [\"tight*\"]\n");
+    let mut agent = stage.setup(&only).interfaces(&["s*"]).start()?;
+    stage.link("s1", 1)?;
+    stage.within_a_second("s1", true)?;
+    ensure!(stage.arrive(0)? == SENT && stage.arrive(1)? == SENT, "the rule is for neither");
+    agent.reconfigure(|text| text.replace("\"tight*\"", "\"s1\""))?;
+    agent.wait_for_metric("monitor_policy_reloads_total", &[("outcome", "applied")], 1.0, deadline(10.0))?;
+    ensure!(stage.arrive(1)? < FEW, "the rule is for this one");
+    ensure!(stage.arrive(0)? == SENT, "not for this one");
+    // And those that are made after it.
+    stage.server.remove("s1")?;
+    stage.link("s1", 1)?;
+    stage.within_a_second("s1", true)?;
+    ensure!(stage.arrive(1)? < FEW, "made after the new policy");
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
 fn nothing_is_left_on_an_interface_that_is_given_away() -> Result<()> {
     let (stage, other) = (Stage::new()?, Netns::new()?);
     stage.link("s0", 0)?;

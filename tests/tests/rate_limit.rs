@@ -5,6 +5,7 @@
 
 mod fair;
 mod merged;
+mod reload;
 mod scene;
 
 use std::net::{IpAddr, SocketAddr};

@@ -21,7 +21,10 @@ use crate::{
     host::interfaces::{self, Changed, Changes, Interfaces, Link},
     kernel::{attach::remove_leftovers, load::Kernel, rates::Rates},
     metrics::{Change, Metrics},
-    policy::interfaces::{ByInterface, OnInterfaces},
+    policy::{
+        Compiled,
+        interfaces::{ByInterface, OnInterfaces},
+    },
 };
 
 /// How soon the follower notices that it shall stop.
@@ -109,11 +112,24 @@ struct Holding {
 
 /// Holds the kernel programs while the follower covers interfaces with them.
 #[derive(Clone)]
-pub(super) struct Covering {
+pub struct Covering {
     holding: Arc<Mutex<Option<Holding>>>,
 }
 
 impl Covering {
+    /// Puts the rate limits of a new policy in force, for the interfaces that are covered and those that will be. How they are
+    /// attached stays as it is.
+    ///
+    /// # Errors
+    /// When an interface would need a place that another has, or the kernel refuses; then what was in force still is.
+    pub fn adopt(&self, rates: &Rates, policy: &Compiled) -> Result<()> {
+        // Nothing is covered meanwhile.
+        match &mut *self.lock() {
+            Some(Holding { coverage, .. }) => coverage.adopt(policy),
+            None => rates.apply(policy, &[]),
+        }
+    }
+
     /// Takes everything out of the kernel. What comes after covers nothing.
     pub fn end(&self) {
         drop(self.lock().take());

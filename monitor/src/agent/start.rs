@@ -18,8 +18,9 @@ use tokio::{
 };
 
 use super::{
-    bans::{Bans, prefix::Prefix, rules::penalty_rules, store::Store},
-    counters::KernelCounters,
+    bans::{Bans, rules::penalty_rules, store::Store},
+    canaries::{self, Canaries},
+    counters::{InForce, KernelCounters},
     held,
     prepare::Ground,
     trial,
@@ -38,7 +39,7 @@ use crate::{
     },
     metrics::{self, Build, Metrics},
     pipeline::source::Source,
-    policy::{Compiled, Host, Names, Unenforceable},
+    policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
 
 /// Everything that is in the kernel and watches it.
@@ -55,6 +56,12 @@ pub(super) struct Engine {
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
+    /// The counters of rate limits.
+    pub(super) rate_counters: RateCounters,
+    /// What this kernel can't carry out.
+    pub(super) cannot: Unenforceable,
+    /// What is looked at for as long as the agent runs.
+    pub(super) canaries: Canaries,
 }
 
 /// Loads and attaches everything but the packet program.
@@ -100,7 +107,9 @@ pub(super) fn start(
         tracing::info!("{ssh}");
         policy.protect(&ssh);
     }
-    let names = Names::new(config);
+    let mut rate_counters = RateCounters::default();
+    rate_counters.assign(config, &mut policy.rate_rules)?;
+    let names = Names::counted(config, &rate_counters);
 
     let source_sets = policy.source_sets;
     let wanted = config.sinks.iter().any(|sink| sink.events);
@@ -133,7 +142,7 @@ pub(super) fn start(
     }
     kernel.apply(&policy)?;
     let rates = Arc::new(Rates::new(&mut kernel)?);
-    rates.apply(&policy)?;
+    rates.apply(&policy, &[])?;
     let store = Store::new(state_dir);
     let bans = if rate_limits == 0 {
         if store.path().exists() {
@@ -147,15 +156,14 @@ pub(super) fn start(
         let counters = Arc::clone(metrics.counters());
         let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
         bans.set_rules(penalty_rules(&policy.rate_rules, &names));
-        bans.set_protected(
-            policy.protected.iter().map(|(addr, length)| Prefix::around(addr, *length as u8)).collect(),
-        );
+        bans.set_protected(&policy.protected);
         bans.load();
         Some(Arc::new(bans))
     };
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
+    let in_force = InForce { names: names.clone(), rate_rules: policy.rate_rules.clone() };
     let counters =
-        Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count, source_capacity)?);
+        Arc::new(KernelCounters::new(&mut kernel, in_force, policy.workload_count, source_capacity)?);
     let tree = crate::host::file::Tree::open()?;
     let mut watcher = Watcher::new(&mut kernel, policy, tree, settings.source_key)?;
 
@@ -175,7 +183,24 @@ pub(super) fn start(
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { rates, bans, kernel, watcher, source, held, counters, found, names })
+    let canaries = Canaries {
+        exec: (!config.execs.is_empty()).then(|| canaries::expected(exec_lsm)),
+        counters: Arc::clone(metrics.counters()),
+    };
+    Ok(Engine {
+        rates,
+        bans,
+        kernel,
+        watcher,
+        source,
+        held,
+        counters,
+        found,
+        names,
+        rate_counters,
+        cannot,
+        canaries,
+    })
 }
 
 /// Passes on what the kernel programs log.
@@ -195,13 +220,9 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
     let mut proven = Vec::new();
     if !config.execs.is_empty() {
         let outcome = canary::exec()?;
-        let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
+        let (path, expected) = canaries::expected(exec_lsm);
         let live = outcome == expected;
-        metrics.counters().canary(
-            if exec_lsm { "exec_lsm" } else { "exec_signal" },
-            live,
-            jiff::Timestamp::now(),
-        );
+        metrics.counters().canary(path, live, jiff::Timestamp::now());
         if !exec_lsm {
             proven.push(trial::kill(outcome));
         }

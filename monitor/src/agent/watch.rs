@@ -16,13 +16,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use monitor_common::{event::held::Held, identity::ExeId, sources::tag};
+use monitor_common::{event::held::Held, identity::ExeId, policy::RuleKind, sources::tag};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use self::files::Named;
 use super::{
-    counters::KernelCounters,
+    counters::{InForce, KernelCounters},
     held::{Counts, Holdings},
 };
 use crate::{
@@ -255,7 +255,8 @@ impl Watcher {
             let (_, unknown) = self.scan();
             counters.gauges.processes_unknown.store(unknown, Relaxed);
             counters.gauges.processes.store(self.processes.keys().flatten().count() as u64, Relaxed);
-            *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) = self.sources();
+            *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) =
+                self.sources(&counters.in_force());
             if let Some(holdings) = &mut self.holdings {
                 holdings.look(&self.tree, &self.policy, &self.processes);
             }
@@ -266,10 +267,10 @@ impl Watcher {
         }
     }
 
-    /// Sources tracked, by rate limit.
-    fn sources(&self) -> Vec<u64> {
-        let rules = &self.policy.rate_rules;
-        let mut counts = vec![0; rules.len()];
+    /// Sources tracked, by the counter of their rate limit.
+    fn sources(&self, in_force: &InForce) -> Vec<u64> {
+        let rules = &in_force.rate_rules;
+        let mut counts = vec![0; in_force.names.rules(RuleKind::RateLimit).len()];
         if rules.is_empty() {
             return counts;
         }

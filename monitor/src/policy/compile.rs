@@ -133,6 +133,7 @@ impl Compiled {
             rule.sockets.iter().for_each(|socket| patterns.socket(&socket.value, rule_member(index)));
         }
         let database_rules = database_rules(config, &host.cannot, &mut subjects.masks, &mut degraded)?;
+        let raw_rule = raw_rule(config, &host.cannot, &mut degraded)?;
         let database_ports = by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..])));
         let mut addresses = Prefixes::new(
             config.databases.iter().enumerate().map(|(index, rule)| (index, &rule.addresses[..])),
@@ -156,7 +157,7 @@ impl Compiled {
         Ok(Self {
             exec_rules,
             database_rules,
-            raw_rule: config.raw_sockets.as_ref().map(raw_rule),
+            raw_rule,
             rate_rules: rates.rules,
             unparsed_rule: rates.unparsed,
             workload_count: subjects.count(),

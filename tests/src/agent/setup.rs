@@ -8,7 +8,7 @@ use super::{Agent, LIFE, notify::Notify, records::Records, turn};
 use crate::{cgroup::Cgroup, netns::Netns, place::Place, program::Program, wait::deadline};
 
 /// Names of files in the agent's own directory.
-const CONFIG: &str = "monitor.toml";
+pub(super) const CONFIG: &str = "monitor.toml";
 const RECORDS: &str = "records.jsonl";
 
 /// Whether the agent only says what it would have done.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use monitor_common::limits;
 
 use super::Selection;
@@ -18,7 +18,7 @@ use crate::{
         rates::Rates,
     },
     metrics::{self, Change, Counters, Uncovered},
-    policy::interfaces::OnInterfaces,
+    policy::{Compiled, interfaces::OnInterfaces},
 };
 
 /// What there is at one moment.
@@ -86,6 +86,35 @@ impl Coverage {
         changed | self.tell_missing(look)
     }
 
+    /// Puts another policy in force.
+    pub fn adopt(&mut self, policy: &Compiled) -> Result<()> {
+        let asked: Vec<Link> = self
+            .covered
+            .iter()
+            .filter(|(_, covered)| !covered.entry && policy.interfaces.is_asked_for(&covered.name))
+            // Those without an Ethernet header have an entry already.
+            .map(|(index, covered)| Link {
+                index: *index,
+                name: covered.name.clone(),
+                ethernet: true,
+                ..Link::default()
+            })
+            .collect();
+        for link in asked {
+            // With the rules that hold there without an entry; those of the new policy come with it.
+            self.write_entry(&link).map_err(|Why(_, words)| anyhow!(words))?;
+            if let Some(covered) = self.covered.get_mut(&link.index) {
+                covered.entry = true;
+            }
+        }
+        let known = self.covered.iter().filter(|(_, covered)| covered.entry);
+        let known: Vec<(String, u32)> =
+            known.map(|(index, covered)| (covered.name.clone(), *index)).collect();
+        self.rates.apply(policy, &known)?;
+        self.policy = Arc::clone(&policy.interfaces);
+        Ok(())
+    }
+
     /// Covers an interface, unless that has failed before and nothing about it has changed.
     fn cover(&mut self, kernel: &mut Kernel, link: &Link, closely: bool) -> bool {
         let before = self.failed.get(&link.index);
@@ -137,6 +166,11 @@ impl Coverage {
         if link.ethernet && !self.policy.is_asked_for(&link.name) {
             return Ok(false);
         }
+        self.write_entry(link)?;
+        Ok(true)
+    }
+
+    fn write_entry(&self, link: &Link) -> Result<(), Why> {
         let same = |index: &u32| index % limits::INTERFACES == link.index % limits::INTERFACES;
         let taken = self
             .covered
@@ -152,8 +186,7 @@ impl Coverage {
             return Err(Why(Uncovered::NoRoom, words));
         }
         let known = self.rates.know_interface(link.index, link.ethernet, self.policy.rules_on(&link.name));
-        known.map_err(|error| Why(Uncovered::Refused, format!("interface {}: {error:#}", link.name)))?;
-        Ok(true)
+        known.map_err(|error| Why(Uncovered::Refused, format!("interface {}: {error:#}", link.name)))
     }
 
     fn forget_entry(&self, index: u32) {

@@ -67,7 +67,7 @@ impl Simulator {
             kernel.load(probe)?;
         }
         let rates = Rates::new(&mut kernel)?;
-        rates.apply(&policy)?;
+        rates.apply(&policy, &[])?;
         be_alone()?;
         let rules = rules(&policy, &names);
         Ok(Self {

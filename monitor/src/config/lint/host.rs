@@ -81,9 +81,10 @@ fn unenforceable(lints: &mut Lints) {
     if let Some(rule) = &config.raw_sockets
         && rule.action == Action::Deny
         && rule.mode == Mode::Enforce
+        && !rule.degrade
     {
         let message = format!("packet sockets can't be refused on this host: {reason}; raw sockets are");
-        lints.warn(&rule.place, message, remedy);
+        lints.warn(&rule.place, message, help);
     }
 }
 
