@@ -88,6 +88,11 @@ impl Inventory {
         Ok(Self(held))
     }
 
+    /// Whether a program is in this inventory, which was made by [`of`](Self::of).
+    pub fn has_program(&self, id: u32) -> bool {
+        self.0.contains(&format!("program {id}"))
+    }
+
     /// Waits until the kernel holds nothing of this inventory any more, which was made by [`of`](Self::of).
     ///
     /// # Errors

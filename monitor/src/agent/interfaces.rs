@@ -240,6 +240,11 @@ impl Follower {
             return Ok(None);
         }
         let run = move || {
+            if let Some(Holding { kernel, .. }) = &mut *self.covering.lock()
+                && let Err(error) = kernel.prepare_attach()
+            {
+                tracing::warn!("interfaces without XDP can't be covered: {error:#}");
+            }
             while !stop.load(Relaxed) {
                 if let Err(error) = self.wait() {
                     tracing::warn!("can't follow the interfaces: {error:#}");

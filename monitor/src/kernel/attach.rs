@@ -151,6 +151,15 @@ impl Kernel {
         Err(Refusal { held, words })
     }
 
+    /// Loads what interfaces without XDP take. The verifier needs so long that one which comes later would not be covered
+    /// within a second.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub fn prepare_attach(&mut self) -> Result<()> {
+        self.loaded("ingress_tc").map(drop)
+    }
+
     fn attach_by(&mut self, way: Attach, link: &Link) -> Result<Attached> {
         let (mode, holds) = match way {
             Attach::Auto => bail!("`auto` is no way of its own"),

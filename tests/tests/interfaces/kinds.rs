@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use tests::{
     agent::Agent,
     frames::{Ends, UDP},
+    kernel::Inventory,
     tun::Tun,
     wait::deadline,
 };
@@ -66,7 +67,13 @@ fn through_a_tunnel(stage: &Stage, tun: &mut Tun) -> Result<f64> {
 fn a_tunnel_is_limited_although_its_frames_have_no_ethernet_header() -> Result<()> {
     let stage = Stage::new()?;
     let agent = stage.agent(&["tun*"])?;
-    // Made while the agent runs.
+    // Made while the agent runs, and has what it needs for such interfaces: the programs that the kernel knows it holds.
+    tests::wait::eventually("the program behind the driver", deadline(20.0), || {
+        let loaded = aya::programs::loaded_programs().flatten();
+        let ours = Inventory::of(agent.pid())?;
+        let mut ours = loaded.filter(|program| ours.has_program(program.id()));
+        Ok(ours.any(|program| program.name_as_str() == Some("ingress_tc")).then_some(()))
+    })?;
     let mut tun = match Tun::new(&stage.server, "tun0")? {
         Ok(tun) => tun,
         Err(error) => {
