@@ -9,7 +9,7 @@ use tests::{
 };
 
 use super::{banned, line::Line, list, setup};
-use crate::rate_limit::scene::{FAMILIES, Family, PORT, Scene};
+use crate::rate_limit::scene::{Family, PORT, Scene};
 
 const PENALTY: &str = "for = \"1h\"";
 
@@ -70,6 +70,21 @@ fn a_ban_ends_by_itself() -> Result<()> {
         println!("{name}: banned for {least:.3} to {most:.3} s");
         assert!(most >= 2.0 && least <= 2.0 + 0.3 * slowdown(), "{least} to {most} s");
     }
+    agent.stop()?;
+    Ok(())
+}
+
+/// Whoever bans by hand means it.
+#[test]
+fn a_ban_by_hand_holds_in_observe_mode_too() -> Result<()> {
+    let scene = Scene::new()?;
+    let agent = setup(&scene, Mode::Observe, PENALTY).start()?;
+    let line = Line::new(&scene, Family::V4)?;
+    line.check("before", [true, true])?;
+    assert!(banned(&agent, &["add", "10.92.0.2"])?.status.success());
+    line.check("banned", [false, true])?;
+    let dropped = [("rule", "banned"), ("verdict", "drop"), ("mode", "enforce")];
+    assert_eq!(agent.metrics()?.sum("monitor_packets_total", &dropped), 5.0);
     agent.stop()?;
     Ok(())
 }
