@@ -9,10 +9,6 @@ use crate::rate_limit::scene::{FAMILIES, Scene};
 
 fn sorted(mut listed: Vec<Value>) -> Vec<Value> {
     listed.sort_by_key(|ban| ban["address"].to_string());
-    // Times are kept in whole seconds, rounded up.
-    listed.iter_mut().for_each(|ban| {
-        ban.as_object_mut().map(|ban| ban.remove("since"));
-    });
     listed
 }
 
