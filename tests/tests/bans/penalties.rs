@@ -41,7 +41,7 @@ fn a_penalty_comes_after_so_many_packets_over_and_ends() -> Result<()> {
         line.check("before", [true, true])?;
         // Over the limit, but not often enough.
         let arrived = line.burst(0, BURST + AFTER - 10)?;
-        assert!(arrived >= BURST - 10 && arrived < BURST + AFTER - 10, "{arrived} arrived");
+        assert!((BURST - 10..BURST + AFTER - 10).contains(&arrived), "{arrived} arrived");
         line.check("over the limit without a penalty", [true, true])?;
         assert!(list(&agent)?.is_empty(), "a penalty already");
         check(gap(&line)?, 2.0);
