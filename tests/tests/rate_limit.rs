@@ -6,7 +6,7 @@
 mod fair;
 mod merged;
 mod reload;
-mod scene;
+pub mod scene;
 
 use std::net::{IpAddr, SocketAddr};
 
