@@ -6,6 +6,7 @@
 //! compared is nothing at all: how far its ratios lie from 1 tells what the others are worth.
 
 mod cost;
+mod empty;
 mod host;
 mod operation;
 mod policy;
