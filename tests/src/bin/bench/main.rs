@@ -5,7 +5,7 @@
 //! a slow drift of the machine cancels out; the order of what is compared turns round with each round. One of the things
 //! compared is nothing at all: how far its ratios lie from 1 tells what the others are worth.
 //!
-//! `bench packets ROUNDS SECONDS`: what a packet costs where it is limited, by the same pairing; what arrives of floods of so
+//! `bench packets ROUNDS SECONDS [ONLY]`: what a packet costs where it is limited, by the same pairing; what arrives of floods of so
 //! many seconds; what an honest client notices.
 
 mod cost;
@@ -47,12 +47,13 @@ fn run() -> Result<()> {
             println!("{:#}", verdicts::run(rounds)?);
             Ok(())
         }
-        ["packets", rounds, seconds] => {
+        ["packets", rounds, seconds, ref only @ ..] if only.len() < 2 => {
             let rounds = rounds.parse().with_context(|| format!("rounds: {rounds:?}"))?;
             let flood_seconds = seconds.parse().with_context(|| format!("seconds: {seconds:?}"))?;
-            println!("{:#}", packets::run(packets::Plan { rounds, flood_seconds })?);
+            let only = only.first().map(|only| (*only).to_owned());
+            println!("{:#}", packets::run(&packets::Plan { rounds, flood_seconds, only })?);
             Ok(())
         }
-        _ => bail!("usage: bench verdicts ROUNDS, or bench packets ROUNDS SECONDS; `cargo xtask bench` builds and runs it"),
+        _ => bail!("usage: bench verdicts ROUNDS, or bench packets ROUNDS SECONDS [ONLY]; `cargo xtask bench` builds and runs it"),
     }
 }

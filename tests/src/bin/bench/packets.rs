@@ -17,12 +17,14 @@ use self::{
 use crate::{host::Others, ratio::quartiles};
 
 /// How long parts of it take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// How often everything is compared.
     pub rounds: usize,
     /// How long each flood is that is counted, seconds.
     pub flood_seconds: f64,
+    /// Measure only what has this in its name, and no floods and no client.
+    pub only: Option<String>,
 }
 
 /// Frames in a block.
@@ -41,12 +43,16 @@ struct Row<'a> {
 }
 
 /// Measures; the report.
-pub fn run(plan: Plan) -> Result<Value> {
+pub fn run(plan: &Plan) -> Result<Value> {
     ensure!(plan.rounds > 0, "no rounds, no ratios");
     let scope = Cgroup::new()?;
-    let stages: Vec<Stage> = Subject::ALL.iter().map(|_| Stage::new()).collect::<Result<_>>()?;
+    let wanted = |subject: &Subject| {
+        subject.floor() == *subject || plan.only.as_ref().is_none_or(|only| subject.name().contains(only))
+    };
+    let subjects: Vec<Subject> = Subject::ALL.into_iter().filter(wanted).collect();
+    let stages: Vec<Stage> = subjects.iter().map(|_| Stage::new()).collect::<Result<_>>()?;
     let (mut missing, mut running, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-    for (subject, stage) in Subject::ALL.into_iter().zip(&stages) {
+    for (subject, stage) in subjects.into_iter().zip(&stages) {
         interrupt::check()?;
         eprintln!("bench: starting {}", subject.name());
         match subject.start(stage, &scope) {
@@ -75,6 +81,11 @@ pub fn run(plan: Plan) -> Result<Value> {
     drop(rows);
     running.into_iter().try_for_each(At::stop)?;
     drop(stages);
+    let (mut exactness, mut honest) = (Vec::new(), Vec::new());
+    if plan.only.is_none() {
+        exactness = exact::run(plan.flood_seconds, &scope)?;
+        honest = honest::run(plan.rounds, &scope)?;
+    }
     Ok(json!({
         "benchmark": "packets",
         "rounds": plan.rounds,
@@ -83,8 +94,8 @@ pub fn run(plan: Plan) -> Result<Value> {
         "missing": missing,
         "results": results,
         "peers": peers,
-        "exactness": exact::run(plan.flood_seconds, &scope)?,
-        "honest": honest::run(plan.rounds, &scope)?,
+        "exactness": exactness,
+        "honest": honest,
     }))
 }
 
