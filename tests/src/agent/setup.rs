@@ -120,7 +120,9 @@ impl<'a> Setup<'a> {
         fs::write(&config, self.config(&place.join(RECORDS).display().to_string()))?;
         fs::create_dir_all(run_directory)?;
         let program = Program::monitor()?.arg("run").arg("--config").arg(config);
-        let mut program = program.arg("--run-dir").arg(run_directory);
+        let program = program.arg("--run-dir").arg(run_directory);
+        // What one agent keeps of bans and penalties must not reach another test's.
+        let mut program = program.arg("--state-dir").arg(place.join("state"));
         if let Some(netns) = self.netns {
             program = program.within(netns)?;
         }

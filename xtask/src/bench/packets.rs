@@ -39,6 +39,7 @@ struct Peer {
     senders: String,
     goal: Option<f64>,
     times: Quartiles,
+    times_added: Quartiles,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,6 +136,8 @@ fn peers(rows: &[Peer]) -> Table {
         ("quartiles", Align::Left),
         ("goal", Align::Right),
         ("", Align::Left),
+        ("added x ours", Align::Right),
+        ("quartiles", Align::Left),
     ]);
     for row in rows {
         table.row([
@@ -144,6 +147,8 @@ fn peers(rows: &[Peer]) -> Table {
             spread(row.times),
             row.goal.map_or_else(String::new, |goal| format!("{goal:.1}")),
             row.goal.map_or("", |goal| at_least(row.times, goal)).to_owned(),
+            format!("{:.2}", row.times_added.median),
+            spread(row.times_added),
         ]);
     }
     table

@@ -122,6 +122,11 @@ fn measure(rows: &mut [Row<'_>], backwards: bool) -> Result<()> {
     Ok(())
 }
 
+/// What it adds to its floor.
+fn added([before, at, after]: &[f64; 3]) -> f64 {
+    at - (before + after) / 2.0
+}
+
 fn result(row: &Row<'_>) -> Value {
     let over = |of: fn(&[f64; 3]) -> f64| quartiles(row.blocks.iter().map(of).collect());
     json!({
@@ -131,7 +136,7 @@ fn result(row: &Row<'_>) -> Value {
         "goal": row.subject.goal(row.from),
         "ns": over(|[_, at, _]| *at),
         "floor_ns": over(|[before, _, after]| (before + after) / 2.0),
-        "added_ns": over(|[before, at, after]| at - (before + after) / 2.0),
+        "added_ns": over(added),
         "ratio": over(|[before, at, after]| at / ((before + after) / 2.0)),
     })
 }
@@ -148,7 +153,8 @@ fn peers(rows: &[Row<'_>]) -> Vec<Value> {
                 "what": peer.subject.name(),
                 "senders": peer.from.name(),
                 "goal": (peer.subject == Subject::NftIngress && peer.from == From::One).then_some(4.0),
-                "times": quartiles(pairs.map(|(peer, ours)| peer[1] / ours[1]).collect()),
+                "times": quartiles(pairs.clone().map(|(peer, ours)| peer[1] / ours[1]).collect()),
+                "times_added": quartiles(pairs.map(|(peer, ours)| added(peer) / added(ours)).collect()),
             }))
         })
         .collect()
