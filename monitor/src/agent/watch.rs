@@ -16,7 +16,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use monitor_common::{event::held::Held, identity::ExeId, sources::{hash, tag_of}};
+use monitor_common::{
+    event::held::Held,
+    identity::ExeId,
+    sources::{hash, tag_of},
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 

@@ -87,7 +87,11 @@ pub fn report(report: &Value) -> Result<String> {
         "How many times the cost of ours for a source over its limit, in the same round.\n\n{}",
         exactness(&report.exactness)
     )?;
-    writeln!(text, "Floods from both CPUs: what reached UDP, and limit x time + burst.\n\n{}", honest(&report.honest))?;
+    writeln!(
+        text,
+        "Floods from both CPUs: what reached UDP, and limit x time + burst.\n\n{}",
+        honest(&report.honest)
+    )?;
     writeln!(
         text,
         "An honest TCP client, no rule hit, frames no longer than the link allows. A virtual link copies packets for every XDP \

@@ -54,6 +54,8 @@ fn run() -> Result<()> {
             println!("{:#}", packets::run(&packets::Plan { rounds, flood_seconds, only })?);
             Ok(())
         }
-        _ => bail!("usage: bench verdicts ROUNDS, or bench packets ROUNDS SECONDS [ONLY]; `cargo xtask bench` builds and runs it"),
+        _ => bail!(
+            "usage: bench verdicts ROUNDS, or bench packets ROUNDS SECONDS [ONLY]; `cargo xtask bench` builds and runs it"
+        ),
     }
 }

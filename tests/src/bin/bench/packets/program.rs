@@ -217,8 +217,6 @@ unsafe fn bpf<T>(number: libc::c_int, argument: &mut T) -> io::Result<OwnedFd> {
 /// As [`bpf`], for a command that makes nothing.
 unsafe fn command<T>(number: libc::c_int, argument: &mut T) -> io::Result<i32> {
     // SAFETY: as the caller promises.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, number, ptr::from_mut(argument), size_of::<T>())
-    };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, number, ptr::from_mut(argument), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

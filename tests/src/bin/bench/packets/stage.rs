@@ -244,7 +244,8 @@ fn set(interface: &str, command: u32, value: u32) -> Result<()> {
     const SIOCETHTOOL: libc::c_ulong = 0x8946;
     let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
     // SAFETY: the request and what it points to live during the call.
-    let done = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), SIOCETHTOOL as _, &raw mut request) };
+    let done =
+        unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), SIOCETHTOOL as _, &raw mut request) };
     ensure!(done == 0, "setting {command:#x} of {interface}: {}", io::Error::last_os_error());
     Ok(())
 }

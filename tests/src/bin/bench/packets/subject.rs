@@ -159,7 +159,9 @@ impl Subject {
             Self::Unlimited => ours(&(room() + &rule("each", PORT, &newcomers(UNLIMITED))))?,
             Self::WholeOver => ours(&rule("all", PORT, &format!("per = \"rule\"\n{LIMITED}")))?,
             // One a minute: each of a million is over it.
-            Self::Over => ours(&(room() + &rule("each", PORT, &newcomers("packets = \"1/min\"\nburst = 1"))))?,
+            Self::Over => {
+                ours(&(room() + &rule("each", PORT, &newcomers("packets = \"1/min\"\nburst = 1"))))?
+            }
             Self::OverExact => ours(&rule("each", PORT, "packets = \"1000/s\"\nburst = 10"))?,
             Self::Rules => ours(&rules(1))?,
             Self::RulesApply => ours(&rules(6))?,
@@ -180,7 +182,10 @@ impl Subject {
             }
             Self::NftIngress => nft(
                 stage,
-                &format!("netdev b {{\n{SET}chain c {{ type filter hook ingress device {} {CHAIN} }}\n}}", FAR[0]),
+                &format!(
+                    "netdev b {{\n{SET}chain c {{ type filter hook ingress device {} {CHAIN} }}\n}}",
+                    FAR[0]
+                ),
             )?,
             Self::NftInput => {
                 nft(stage, &format!("ip b {{\n{SET}chain c {{ type filter hook input {CHAIN} }}\n}}"))?
@@ -288,7 +293,8 @@ fn nft<'a>(stage: &Stage, table: &str) -> Result<At<'a>> {
 
 fn hashlimit<'a>(stage: &Stage) -> Result<At<'a>> {
     let command = Process::new("/usr/sbin/iptables").args(["-A", "INPUT", "-p", "udp", "--dport", "7000"]);
-    let command = command.args(["-m", "hashlimit", "--hashlimit-above", "100/sec", "--hashlimit-burst", "100"]);
+    let command =
+        command.args(["-m", "hashlimit", "--hashlimit-above", "100/sec", "--hashlimit-burst", "100"]);
     let command = command.args(["--hashlimit-mode", "srcip", "--hashlimit-name", "b", "-j", "DROP"]);
     done(command.within(&stage.server)?)?;
     Ok(At::Kernel)
@@ -296,6 +302,12 @@ fn hashlimit<'a>(stage: &Stage) -> Result<At<'a>> {
 
 fn done(command: Process) -> Result<()> {
     let finished = command.finish(deadline(60.0))?;
-    ensure!(finished.status.success(), "{}: {}{}", finished.status, finished.stdout.join("\n"), finished.stderr);
+    ensure!(
+        finished.status.success(),
+        "{}: {}{}",
+        finished.status,
+        finished.stdout.join("\n"),
+        finished.stderr
+    );
     Ok(())
 }
