@@ -17,15 +17,16 @@ use tests::{
 
 use super::{
     program::{PASS, Program},
-    stage::{FAR, PORT, SERVER, Stage},
+    stage::{FAR, PORT, SERVER, Stage, pin},
     subject::At,
 };
 use crate::ratio::{quantile, quartiles};
 
-/// Questions in a block.
+/// Questions to each in a round.
 const QUESTIONS: usize = 4000;
-/// Bytes in a block.
-const BYTES: usize = 64 << 20;
+/// Pieces of bulk to each in a round, and bytes in one.
+const PIECES: usize = 64;
+const BYTES: usize = 1 << 20;
 const CHUNK: usize = 64 << 10;
 
 /// What is in the way.
@@ -73,65 +74,65 @@ impl Way {
     }
 }
 
-/// A block: seconds of the bytes, and the median and 99th percentile of the questions.
+/// What came of a round.
 #[derive(Debug, Clone, Copy)]
 struct Block {
+    /// Bytes a second of the median piece.
     goodput: f64,
+    /// Of the questions, nanoseconds.
     median: f64,
     p99: f64,
 }
 
-/// Measures each way in turn, each between two blocks of what it is compared with.
-pub fn run(rounds: usize, scope: &Cgroup) -> Result<Vec<Value>> {
+/// Measures each way beside what it is compared with. Clients and servers are on one CPU: how long it takes to wake another one is
+/// nothing of ours, and most of the time if it is waited for.
+pub fn run(rounds: usize, cpu: usize, scope: &Cgroup) -> Result<Vec<Value>> {
     let stages: Vec<Stage> = WAYS.iter().map(|_| Stage::new()).collect::<Result<_>>()?;
     let (mut running, mut clients) = (Vec::new(), Vec::new());
     for (way, stage) in WAYS.into_iter().zip(&stages) {
         running.extend(way.start(stage, scope)?);
-        clients.push(connect(stage)?);
+        clients.push(connect(stage, cpu)?);
     }
-    let mut trios: Vec<Vec<[Block; 3]>> = WAYS.iter().map(|_| Vec::new()).collect();
+    let mut pairs: Vec<Vec<[Block; 2]>> = WAYS.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         interrupt::check()?;
         eprintln!("bench: an honest client, round {} of {rounds}", round + 1);
         for (index, way) in WAYS.into_iter().enumerate().skip(1) {
-            let against = way.against() as usize;
-            let before = block(&mut clients[against])?;
-            let at = block(&mut clients[index])?;
-            trios[index].push([before, at, block(&mut clients[against])?]);
+            let both = [&clients[way.against() as usize], &clients[index]];
+            let pair = thread::scope(|threads| threads.spawn(|| in_turn(both, cpu)).join());
+            pairs[index].push(pair.ok().context("the honest client panicked")??);
         }
     }
     drop(clients);
     running.into_iter().try_for_each(At::stop)?;
-    Ok(WAYS.into_iter().zip(&trios).skip(1).map(|(way, trios)| result(way, trios)).collect())
+    Ok(WAYS.into_iter().zip(&pairs).skip(1).map(|(way, pairs)| result(way, pairs)).collect())
 }
 
-fn result(way: Way, trios: &[[Block; 3]]) -> Value {
-    let over = |take: fn(&Block) -> f64, of: fn([f64; 3]) -> f64| {
-        quartiles(trios.iter().map(|trio| of(trio.each_ref().map(take))).collect())
-    };
-    let ratio: fn([f64; 3]) -> f64 = |[before, at, after]| at / ((before + after) / 2.0);
-    let itself: fn([f64; 3]) -> f64 = |[_, at, _]| at;
+fn result(way: Way, pairs: &[[Block; 2]]) -> Value {
+    let itself = |take: fn(&Block) -> f64| quartiles(pairs.iter().map(|pair| take(&pair[1])).collect());
+    let ratio =
+        |take: fn(&Block) -> f64| quartiles(pairs.iter().map(|pair| take(&pair[1]) / take(&pair[0])).collect());
     json!({
         "beside": way.name(),
         "against": way.against().name(),
         "goal": matches!(way, Way::AgentXdp | Way::AgentTcx).then_some(0.02),
-        "goodput_bytes_per_s": over(|block| block.goodput, itself),
-        "median_ns": over(|block| block.median, itself),
-        "p99_ns": over(|block| block.p99, itself),
-        "goodput_ratio": over(|block| block.goodput, ratio),
-        "median_ratio": over(|block| block.median, ratio),
-        "p99_ratio": over(|block| block.p99, ratio),
+        "goodput_bytes_per_s": itself(|block| block.goodput),
+        "median_ns": itself(|block| block.median),
+        "p99_ns": itself(|block| block.p99),
+        "goodput_ratio": ratio(|block| block.goodput),
+        "median_ratio": ratio(|block| block.median),
+        "p99_ratio": ratio(|block| block.p99),
     })
 }
 
 /// A connection to a server that answers each byte with one, and after [`BYTES`] that follow a one with another.
-fn connect(stage: &Stage) -> Result<TcpStream> {
+fn connect(stage: &Stage, cpu: usize) -> Result<TcpStream> {
     let listener = stage.server.run(|| Ok(TcpListener::bind((SERVER, PORT))?))?;
     let client = stage.client.run(|| Ok(TcpStream::connect((SERVER, PORT))?))?;
     client.set_nodelay(true)?;
     let (server, _) = listener.accept().context("accepting the honest client")?;
     server.set_nodelay(true)?;
-    thread::spawn(move || serve(server));
+    thread::spawn(move || pin(cpu).map(|()| serve(server)));
     Ok(client)
 }
 
@@ -153,23 +154,50 @@ fn serve(mut client: TcpStream) -> std::io::Result<()> {
     }
 }
 
-fn block(client: &mut TcpStream) -> Result<Block> {
-    let mut answer = [0];
-    let mut times = Vec::with_capacity(QUESTIONS);
-    for _ in 0..QUESTIONS {
-        let begin = Instant::now();
-        client.write_all(&[0])?;
-        client.read_exact(&mut answer)?;
-        times.push(begin.elapsed().as_nanos() as f64);
+/// Asks two servers in turn, a question or a piece each, so that what else the machine does meets both.
+fn in_turn(clients: [&TcpStream; 2], cpu: usize) -> Result<[Block; 2]> {
+    pin(cpu)?;
+    let mut questions = [const { Vec::new() }; 2];
+    let mut pieces = [const { Vec::new() }; 2];
+    for turn in 0..QUESTIONS {
+        for place in [turn % 2, (turn + 1) % 2] {
+            questions[place].push(question(clients[place])?);
+        }
     }
-    times.sort_by(f64::total_cmp);
     let chunk = vec![0; CHUNK];
+    for turn in 0..PIECES {
+        for place in [turn % 2, (turn + 1) % 2] {
+            pieces[place].push(piece(clients[place], &chunk)?);
+        }
+    }
+    let block = |place: usize| {
+        let sorted = |times: &[f64]| {
+            let mut times = times.to_vec();
+            times.sort_by(f64::total_cmp);
+            times
+        };
+        let (questions, pieces) = (sorted(&questions[place]), sorted(&pieces[place]));
+        let goodput = BYTES as f64 / quantile(&pieces, 0.5) * 1e9;
+        Block { goodput, median: quantile(&questions, 0.5), p99: quantile(&questions, 0.99) }
+    };
+    Ok([block(0), block(1)])
+}
+
+/// Nanoseconds of a question and its answer.
+fn question(mut client: &TcpStream) -> Result<f64> {
+    let begin = Instant::now();
+    client.write_all(&[0])?;
+    client.read_exact(&mut [0])?;
+    Ok(begin.elapsed().as_nanos() as f64)
+}
+
+/// Nanoseconds until the server has a piece of bulk.
+fn piece(mut client: &TcpStream, chunk: &[u8]) -> Result<f64> {
     let begin = Instant::now();
     client.write_all(&[1])?;
     for _ in 0..BYTES / CHUNK {
-        client.write_all(&chunk)?;
+        client.write_all(chunk)?;
     }
-    client.read_exact(&mut answer)?;
-    let goodput = BYTES as f64 / begin.elapsed().as_secs_f64();
-    Ok(Block { goodput, median: quantile(&times, 0.5), p99: quantile(&times, 0.99) })
+    client.read_exact(&mut [0])?;
+    Ok(begin.elapsed().as_nanos() as f64)
 }

@@ -205,7 +205,7 @@ fn index(name: &str) -> Result<u32> {
 }
 
 /// Keeps this thread on one CPU, and most strangers off it.
-fn pin(cpu: usize) -> Result<()> {
+pub fn pin(cpu: usize) -> Result<()> {
     const FIRST: libc::c_int = -20;
     // SAFETY: takes no pointers; 0 is this thread.
     let first = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, FIRST) };
