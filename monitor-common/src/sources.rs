@@ -15,12 +15,16 @@ pub const WAYS: usize = 8;
 /// Nanoseconds in a beat, the unit of the times that are kept in 32 bits: 1.05 ms, so that they come round after 52
 /// days.
 pub const BEAT_SHIFT: u32 = 20;
+/// Nanoseconds between two reports of sources over a limit, on one CPU, when there are very many; so many as a second has of
+/// them may come at once.
+pub const REPORT_PERIOD_NS: u64 = 1_000_000;
 /// For how long after a refusal a source's established connections are told from the rest of its packets, in beats: one
 /// second.
 pub const CONTEST_BEATS: u32 = 954;
 
 wire! {
-    /// What is kept of a source under a rule. Buckets are theoretical arrival times in ticks (see [`crate::limit`]).
+    /// What is kept of a source under a rule: as much as a processor's cache takes at once. Buckets are theoretical arrival
+    /// times in ticks (see [`crate::limit`]).
     pub struct Slot {
         /// Of packets.
         pub packets: u64,
@@ -34,8 +38,6 @@ wire! {
         pub kept_bytes: u64,
         /// Hash of the address that was last found to be unprotected, and of the protection it was compared with.
         pub checked: u64,
-        /// The source, masked. Written after the tag: compare its hash with the tag.
-        pub addr: Addr,
         /// Packets over the limit since it last had its whole burst.
         pub over: u32,
         /// When it was last reported, in beats.
@@ -52,6 +54,8 @@ wire! {
         pub tags: [u64; WAYS],
         /// What is kept of them.
         pub slots: [Slot; WAYS],
+        /// Who they are, masked. Written after the tag: compare its hash with the tag. Only the agent reads them.
+        pub addrs: [Addr; WAYS],
     }
 }
 
@@ -64,7 +68,6 @@ impl Slot {
         kept_packets: 0,
         kept_bytes: 0,
         checked: 0,
-        addr: Addr::UNSPECIFIED,
         over: 0,
         reported: 0,
         contested: 0,
@@ -76,8 +79,23 @@ impl Slot {
 #[inline(always)]
 #[must_use]
 pub fn tag(key: [u64; 2], address: [u64; 2], rule: u64) -> u64 {
-    let hash = siphash13(key, [address[0], address[1], rule]);
-    if hash == 0 { 1 } else { hash }
+    tag_of(hash(key, address), rule)
+}
+
+/// The hash of an address, whatever the rule: costs more than all else that is done with it.
+#[inline(always)]
+#[must_use]
+pub fn hash(key: [u64; 2], address: [u64; 2]) -> u64 {
+    siphash13(key, address)
+}
+
+/// [`tag`] of an address with this [`hash`]. As nobody outside knows any bit of the hash, nobody can choose sources and rules
+/// that meet, although everybody may know what the rule adds.
+#[inline(always)]
+#[must_use]
+pub fn tag_of(hash: u64, rule: u64) -> u64 {
+    let tag = hash ^ rule;
+    if tag == 0 { 1 } else { tag }
 }
 
 /// In which of a number of sets (a power of two) a source is.
@@ -139,10 +157,10 @@ fn round(v: &mut [u64; 4]) {
     v[2] = v[2].rotate_left(32);
 }
 
-/// SipHash-1-3 of three words.
+/// SipHash-1-3 of two words.
 #[inline(always)]
-fn siphash13(key: [u64; 2], words: [u64; 3]) -> u64 {
-    const BYTES: u64 = 24;
+fn siphash13(key: [u64; 2], words: [u64; 2]) -> u64 {
+    const BYTES: u64 = 16;
     let mut v = [
         key[0] ^ 0x736f_6d65_7073_6575,
         key[1] ^ 0x646f_7261_6e64_6f6d,
@@ -150,8 +168,8 @@ fn siphash13(key: [u64; 2], words: [u64; 3]) -> u64 {
         key[1] ^ 0x7465_6462_7974_6573,
     ];
     let mut index = 0;
-    while index < 4 {
-        let word = if index < 3 { words[index] } else { BYTES << 56 };
+    while index < 3 {
+        let word = if index < 2 { words[index] } else { BYTES << 56 };
         v[3] ^= word;
         round(&mut v);
         v[0] ^= word;
@@ -171,10 +189,18 @@ mod tests {
     use proptest::prelude::*;
     use std::hash::{DefaultHasher, Hasher};
 
+    #[test]
+    fn a_place_is_one_line_of_a_cache() {
+        const LINE: usize = 64;
+        assert_eq!(size_of::<Slot>(), LINE);
+        assert_eq!(size_of::<Set>() % LINE, 0);
+        assert_eq!(core::mem::offset_of!(Set, slots) % LINE, 0);
+    }
+
     proptest! {
         /// The standard library's default hasher is SipHash-1-3 under a key of zeros.
         #[test]
-        fn is_the_hash_it_says(words: [u64; 3]) {
+        fn is_the_hash_it_says(words: [u64; 2]) {
             let mut hasher = DefaultHasher::new();
             words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
             prop_assert_eq!(siphash13([0, 0], words), hasher.finish());

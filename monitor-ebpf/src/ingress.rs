@@ -24,6 +24,7 @@ use monitor_common::{
     limits,
     packet::{self, Frame, Link, Packet, Parsed, TCP, UDP},
     policy::{RuleSet, ports::PORT_INDICES},
+    sources,
     verifier::opaque,
 };
 
@@ -97,6 +98,12 @@ pub struct Arrival {
     protection: u64,
     /// Whether it belongs to an established connection.
     established: u64,
+    /// The address that was hashed last, of this packet or one before, and its hash: most packets come from the same source
+    /// as the one before, and most rules tell sources apart by the same bits.
+    hashed: [u64; 2],
+    hash: u64,
+    /// When the reports of this CPU may go on, if they are many.
+    reports: u64,
     /// Under the rule at hand: the hash of the source.
     tag: u64,
     /// And where its buckets are.
@@ -318,6 +325,21 @@ fn put_candidates(arrival: *mut Arrival, hook: &impl Hook, generation: u32) {
         };
         put!(arrival, rules, here);
     }
+}
+
+/// The hash of an address.
+#[inline(always)]
+fn hash(arrival: *mut Arrival, addr: [u64; 2]) -> u64 {
+    let hashed = field!(arrival, hashed);
+    let known = field!(arrival, hash);
+    // Nothing has the hash 0 for certain before the first one.
+    if known != 0 && hashed[0] == addr[0] && hashed[1] == addr[1] {
+        return known;
+    }
+    let hash = sources::hash(global!(SETTINGS.source_key), addr);
+    put!(arrival, hashed, addr);
+    put!(arrival, hash, hash);
+    hash
 }
 
 /// The time, of the clock that is cheap to read.

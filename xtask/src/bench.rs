@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: what the agent costs those who execute programs and open connections.
+//! `cargo xtask bench`: what the agent costs those who execute programs, open connections and send packets.
 
+mod packets;
 mod report;
 
 use std::{
@@ -33,37 +34,62 @@ enum What {
     /// signal (its kernel programs alone) and the distribution's exec tracer, each between two blocks without it. A ratio is
     /// a block divided by the mean of its two neighbours; the table has the quartiles over the rounds. The row "nothing" tells
     /// how far ratios lie from 1 by chance.
-    Verdicts(Verdicts),
+    Verdicts(Options),
+    /// A packet where it is limited, beside doing nothing and beside other limiters
+    ///
+    /// Frames are made by the kernel's test runs and sent to one end of a virtual link; what is measured works at the other end, and
+    /// its time is that of a frame from being made to being dropped. A ratio is a block of frames divided by the mean of two blocks
+    /// of the floor right before and after. Then floods from both CPUs are counted, and an honest TCP client is timed.
+    Packets(Options),
 }
 
 #[derive(Debug, clap::Args)]
-struct Verdicts {
+struct Options {
     /// Keep the report as JSON in this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How often everything is compared; a round takes about 15 seconds
+    /// How often everything is compared; a round takes about 15 seconds (verdicts) or 4 (packets)
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Four rounds: for a first look
+    /// Four rounds, and short floods: for a first look
     #[arg(long, conflicts_with = "rounds")]
     quick: bool,
 }
 
+impl Options {
+    fn rounds(&self) -> String {
+        (if self.quick { QUICK } else { self.rounds }).to_string()
+    }
+}
+
 /// Rounds of a quick look: with fewer, quartiles mean nothing.
 const QUICK: u32 = 4;
+/// Seconds of a flood that is counted.
+const FLOOD: &str = "30";
+const QUICK_FLOOD: &str = "3";
 
 /// Runs the subcommand.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !context.is_root() {
         bail!("benchmarks load kernel programs, which needs root: run\n  {}", context.how_to_be_root());
     }
-    let What::Verdicts(verdicts) = &args.what;
-    let rounds = if verdicts.quick { QUICK } else { verdicts.rounds };
-    let report = measure(context, &["verdicts", &rounds.to_string()])?;
-    if let Some(path) = &verdicts.json {
+    let (options, report, text) = match &args.what {
+        What::Verdicts(options) => {
+            let report = measure(context, &["verdicts", &options.rounds()])?;
+            let text = report::verdicts(&report)?;
+            (options, report, text)
+        }
+        What::Packets(options) => {
+            let flood = if options.quick { QUICK_FLOOD } else { FLOOD };
+            let report = measure(context, &["packets", &options.rounds(), flood])?;
+            let text = packets::report(&report)?;
+            (options, report, text)
+        }
+    };
+    if let Some(path) = &options.json {
         keep(path, &report)?;
     }
-    anstream::print!("{}", report::verdicts(&report)?);
+    anstream::print!("{text}");
     Ok(())
 }
 

@@ -41,19 +41,21 @@ pub enum Purpose {
     Vm,
     /// `lint`: also the dependency checker
     Lint,
-    /// `bench`: also the tracer that the agent is compared with
+    /// `bench`: also what the agent is compared with
     Bench,
 }
 
 impl Purpose {
     fn steps(self) -> &'static [Step] {
-        use Step::{BpfLinker, CargoDeny, Clippy, ExecTracer, Musl, Qemu, RustSrc, Rustfmt, Toolchain};
+        use Step::{
+            BpfLinker, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, RustSrc, Rustfmt, Toolchain,
+        };
         match self {
             Self::Build => &[Toolchain, RustSrc, BpfLinker],
             Self::Test => &[Toolchain, RustSrc, BpfLinker, Musl],
             Self::Vm => &[Toolchain, RustSrc, BpfLinker, Musl, Qemu],
             Self::Lint => &[Toolchain, RustSrc, BpfLinker, Clippy, Rustfmt, CargoDeny],
-            Self::Bench => &[Toolchain, RustSrc, BpfLinker, Musl, ExecTracer],
+            Self::Bench => &[Toolchain, RustSrc, BpfLinker, Musl, ExecTracer, PacketFilters],
         }
     }
 }

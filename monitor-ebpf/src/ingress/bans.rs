@@ -9,11 +9,8 @@ use monitor_common::{
     limits, sources,
 };
 
-use super::{Arrival, field, over};
-use crate::{
-    global,
-    maps::{BAN_BITS, BAN_NETS, BANS},
-};
+use super::{Arrival, field, hash, over};
+use crate::maps::{BAN_BITS, BAN_NETS, BANS};
 
 /// The word of the table of bits that a hash belongs to, and its bit in there.
 #[inline(always)]
@@ -56,10 +53,10 @@ pub fn is_banned(arrival: *mut Arrival, kinds: u32) -> bool {
     let now_ns = field!(arrival, now_ns);
     let mut banned = false;
     if kinds & RateState::BANNED_HOSTS != 0 {
-        banned = holds(source, 0, now_ns);
+        banned = holds(arrival, source, 0, now_ns);
     }
     if !banned && kinds & RateState::BANNED_NET_64 != 0 && field!(arrival, packet.family) == 6 {
-        banned = holds([source[0], 0], BanKey::NET_64, now_ns);
+        banned = holds(arrival, [source[0], 0], BanKey::NET_64, now_ns);
     }
     if !banned && kinds & RateState::BANNED_NETS != 0 {
         let net = BAN_NETS.get(Key::new(128, Addr::from_words(source)));
@@ -73,7 +70,7 @@ pub fn is_banned(arrival: *mut Arrival, kinds: u32) -> bool {
 }
 
 #[inline(always)]
-fn holds(addr: [u64; 2], rule: u64, now_ns: u64) -> bool {
-    let key = global!(SETTINGS.source_key);
-    ban(sources::tag(key, addr, rule), addr, rule).is_some_and(|ban| ban.until_ns > now_ns)
+fn holds(arrival: *mut Arrival, addr: [u64; 2], rule: u64, now_ns: u64) -> bool {
+    let tag = sources::tag_of(hash(arrival, addr), rule);
+    ban(tag, addr, rule).is_some_and(|ban| ban.until_ns > now_ns)
 }

@@ -13,7 +13,7 @@ use monitor_common::{
 use super::{
     Arrival, Direct, Hook, bans,
     established::is_established,
-    field, over, put,
+    field, hash, over, put,
     table::{self, read, replace},
 };
 use crate::{global, maps::RATE_RULES};
@@ -121,8 +121,7 @@ fn place(arrival: *mut Arrival, rule: &RateRule, now: u64) {
         return put_place(arrival, set as u64, way as u64, 0);
     }
     let source = masked(arrival, rule);
-    let key = global!(SETTINGS.source_key);
-    let tag = sources::tag(key, source, rule.id);
+    let tag = sources::tag_of(hash(arrival, source), rule.id);
     put!(arrival, tag, tag);
     let mut facts = 0;
     if rule.penalty.for_ns != 0
@@ -203,11 +202,11 @@ fn settle(arrival: *mut Arrival, rule: &RateRule, now: u64) {
         let (set, way) = sources::crowd_of(tag, global!(SETTINGS.source_sets));
         return put_place(arrival, set as u64, way as u64, facts);
     };
+    table::put_addr(set, way, Addr::from_words(masked(arrival, rule)));
     if let Some(slot) = table::slot(set, way) {
         // The buckets are full, whoever they belonged to; the rest begins anew.
         // SAFETY: fields of a live map value; who else reads them takes them for hints.
         unsafe {
-            (*slot).addr = Addr::from_words(masked(arrival, rule));
             (*slot).over = 0;
             (*slot).reported = 0;
             (*slot).contested = 0;

@@ -8,7 +8,7 @@ use monitor_common::{
     event::{Endpoint, Kind, limited},
     limit::{Ban, CAUSES, Cause, RateRule, penalty_ns},
     policy::{Decision, Mode, verdict},
-    sources::{CONTEST_BEATS, Slot},
+    sources::{CONTEST_BEATS, REPORT_PERIOD_NS, Slot},
 };
 
 use super::{
@@ -142,6 +142,21 @@ fn penalise(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, whose: u64)
     }
 }
 
+/// Whether a report may go out: many sources over their limits at once mustn't keep the agent from its work, nor the
+/// packets waiting for the ring. The counters have them all.
+#[inline(always)]
+fn may_report(arrival: *mut Arrival) -> bool {
+    /// How far the time of the next report may be ahead.
+    const AHEAD_NS: u64 = 1_000_000_000;
+    let (now, next) = (field!(arrival, now_ns), field!(arrival, reports));
+    let start = if next > now { next } else { now };
+    if start.wrapping_sub(now) > AHEAD_NS {
+        return false;
+    }
+    put!(arrival, reports, start.wrapping_add(REPORT_PERIOD_NS));
+    true
+}
+
 /// Reports a source at most once a second, and each penalty.
 #[inline(always)]
 fn report(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, now: u64, cause: u64, penalty_ns: u64) {
@@ -150,7 +165,7 @@ fn report(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, now: u64, cau
     let reported = unsafe { &raw mut (*slot).reported };
     // SAFETY: as above.
     let last = unsafe { reported.read_volatile() };
-    if penalty_ns == 0 && last != 0 && beat.wrapping_sub(last) < CONTEST_BEATS {
+    if penalty_ns == 0 && (last != 0 && beat.wrapping_sub(last) < CONTEST_BEATS || !may_report(arrival)) {
         return;
     }
     // SAFETY: as above; for the order see `table::replace`.

@@ -1,7 +1,10 @@
 //! The table of sources, in the kernel: finding a source's place, and giving it one.
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
-use monitor_common::sources::{self, Set, Slot, WAYS};
+use monitor_common::{
+    addr::Addr,
+    sources::{self, Set, Slot, WAYS},
+};
 
 use crate::{global, maps::SOURCES};
 
@@ -27,6 +30,14 @@ pub fn slot(set: u64, way: u64) -> Option<*mut Slot> {
     let set = SOURCES.get_ptr_mut(set as u32)?;
     // SAFETY: inside of the live map value: the place is one of those that a set has.
     Some(unsafe { (&raw mut (*set).slots).cast::<Slot>().add(way as usize & (WAYS - 1)) })
+}
+
+/// Says who has a place, for the agent.
+#[inline(always)]
+pub fn put_addr(set: u64, way: u64, addr: Addr) {
+    let Some(set) = SOURCES.get_ptr_mut(set as u32) else { return };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*set).addrs).cast::<Addr>().add(way as usize & (WAYS - 1)).write(addr) };
 }
 
 #[inline(always)]

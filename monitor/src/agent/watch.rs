@@ -16,7 +16,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use monitor_common::{event::held::Held, identity::ExeId, policy::RuleKind, sources::tag};
+use monitor_common::{
+    event::held::Held,
+    identity::ExeId,
+    policy::RuleKind,
+    sources::{hash, tag_of},
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -274,9 +279,9 @@ impl Watcher {
         if rules.is_empty() {
             return counts;
         }
-        let seen = self.sources.each(|hash, slot| {
-            let mut owners =
-                rules.iter().filter(|rule| tag(self.source_key, slot.addr.words(), rule.id) == hash);
+        let seen = self.sources.each(|tag, addr| {
+            let hash = hash(self.source_key, addr.words());
+            let mut owners = rules.iter().filter(|rule| tag_of(hash, rule.id) == tag);
             if let Some(count) = owners.next().and_then(|rule| counts.get_mut(rule.counter as usize)) {
                 *count += 1;
             }

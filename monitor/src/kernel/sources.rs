@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData};
-use monitor_common::sources::{Set, Slot};
+use monitor_common::{addr::Addr, sources::Set};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::load::Kernel;
@@ -28,11 +28,11 @@ impl Sources {
         u64::from(self.sets) * monitor_common::sources::WAYS as u64
     }
 
-    /// Looks at all sources that have a place: their hash and what is kept of them, as it changes under the reader.
+    /// Looks at all sources that have a place: their hash and address, as they change under the reader.
     ///
     /// # Errors
     /// If the kernel doesn't let the table be mapped.
-    pub fn each(&self, mut see: impl FnMut(u64, &Slot)) -> Result<()> {
+    pub fn each(&self, mut see: impl FnMut(u64, &Addr)) -> Result<()> {
         let length = self.sets as usize * size_of::<Set>();
         // SAFETY: a new mapping at a place that the kernel chooses.
         let at = unsafe {
@@ -46,9 +46,9 @@ impl Sources {
             let set = unsafe { first.add(index).read_volatile() };
             set.tags
                 .iter()
-                .zip(&set.slots)
+                .zip(&set.addrs)
                 .filter(|(tag, _)| **tag != 0)
-                .for_each(|(tag, slot)| see(*tag, slot));
+                .for_each(|(tag, addr)| see(*tag, addr));
         }
         // SAFETY: the mapping made above, of which nothing is kept.
         unsafe { munmap(at, length) }.context("can't unmap the table of sources")

@@ -19,8 +19,9 @@ struct Report {
     costs: Vec<Cost>,
 }
 
+/// The machine, and what else it did.
 #[derive(Debug, Deserialize)]
-struct Host {
+pub(super) struct Host {
     kernel: String,
     cpus: u32,
     load_average: f64,
@@ -47,11 +48,28 @@ struct Row {
     added_ns: Quartiles,
 }
 
+/// Of what the rounds say.
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct Quartiles {
-    q1: f64,
-    median: f64,
-    q3: f64,
+pub(super) struct Quartiles {
+    pub(super) q1: f64,
+    pub(super) median: f64,
+    pub(super) q3: f64,
+}
+
+impl Host {
+    /// In one or two sentences.
+    pub(super) fn sentence(&self) -> String {
+        format!(
+            "Linux {}, {} CPUs, load average {:.1} at the end. While nothing ran beside, others used {:.0} % of the CPUs, {:.0} % \
+             were stolen, and up to {} kernel programs of others were loaded.",
+            self.kernel,
+            self.cpus,
+            self.load_average,
+            100.0 * self.cpu_share_of_others,
+            100.0 * self.cpu_share_stolen,
+            self.programs_of_others,
+        )
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,15 +96,8 @@ pub fn verdicts(report: &Value) -> Result<String> {
     let Report { host, policy, rounds, .. } = &report;
     writeln!(
         text,
-        "\nLinux {}, {} CPUs, load average {:.1} at the end. While nothing ran beside, others used {:.0} % of the CPUs, {:.0} % \
-         were stolen, and up to {} kernel programs of others were loaded.\n\
-         Policy: {} workloads, {} exec and {} database rules. {rounds} rounds. Tracer: {}.\n\n{}",
-        host.kernel,
-        host.cpus,
-        host.load_average,
-        100.0 * host.cpu_share_of_others,
-        100.0 * host.cpu_share_stolen,
-        host.programs_of_others,
+        "\n{}\nPolicy: {} workloads, {} exec and {} database rules. {rounds} rounds. Tracer: {}.\n\n{}",
+        host.sentence(),
         policy.workloads,
         policy.exec_rules,
         policy.database_rules,
@@ -144,7 +155,7 @@ fn ratios(rows: &[Row]) -> Table {
 }
 
 /// Whether a goal is met; said only if three quarters of the rounds agree.
-fn verdict(ratio: Quartiles, goal: f64) -> &'static str {
+pub(super) fn verdict(ratio: Quartiles, goal: f64) -> &'static str {
     if ratio.q3 <= goal {
         "met"
     } else if ratio.q1 > goal {

@@ -31,6 +31,8 @@ pub enum Step {
     Qemu,
     /// The exec tracer that the benchmarks compare with.
     ExecTracer,
+    /// The packet filters that the benchmarks compare with.
+    PacketFilters,
 }
 
 /// A row of [`STEPS`].
@@ -158,6 +160,16 @@ pub const STEPS: &[Row] = &[
         install: |context| apt(context, &["libbpf-tools"]),
         root: true,
         remedy: "see `apt-cache policy libbpf-tools`",
+    },
+    Row {
+        step: Step::PacketFilters,
+        name: "Debian packages nftables and iptables",
+        why: "their rate limits are what benchmarks compare the agent's with",
+        cost: "about 5 MB",
+        present: |_| Ok(["nft", "iptables"].iter().all(|name| Path::new("/usr/sbin").join(name).is_file())),
+        install: |context| apt(context, &["nftables", "iptables"]),
+        root: true,
+        remedy: "see `apt-cache policy nftables iptables`",
     },
 ];
 

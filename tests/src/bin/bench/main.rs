@@ -4,11 +4,15 @@
 //! A block of operations beside the agent stands between two blocks without it, and is divided by their mean, so that
 //! a slow drift of the machine cancels out; the order of what is compared turns round with each round. One of the things
 //! compared is nothing at all: how far its ratios lie from 1 tells what the others are worth.
+//!
+//! `bench packets ROUNDS SECONDS [ONLY]`: what a packet costs where it is limited, by the same pairing; what arrives of floods of so
+//! many seconds; what an honest client notices.
 
 mod cost;
 mod empty;
 mod host;
 mod operation;
+mod packets;
 mod policy;
 mod ratio;
 mod side;
@@ -44,6 +48,15 @@ fn run() -> Result<()> {
             println!("{:#}", verdicts::run(rounds)?);
             Ok(())
         }
-        _ => bail!("usage: bench verdicts ROUNDS; `cargo xtask bench` builds and runs it"),
+        ["packets", rounds, seconds, ref only @ ..] if only.len() < 2 => {
+            let rounds = rounds.parse().with_context(|| format!("rounds: {rounds:?}"))?;
+            let flood_seconds = seconds.parse().with_context(|| format!("seconds: {seconds:?}"))?;
+            let only = only.first().map(|only| (*only).to_owned());
+            println!("{:#}", packets::run(&packets::Plan { rounds, flood_seconds, only })?);
+            Ok(())
+        }
+        _ => bail!(
+            "usage: bench verdicts ROUNDS, or bench packets ROUNDS SECONDS [ONLY]; `cargo xtask bench` builds and runs it"
+        ),
     }
 }
