@@ -93,7 +93,9 @@ fn what_could_not_be_heard_is_seen() -> Result<()> {
     stage.link("s0", 0)?;
     ensure!(stage.server.xdp("s0")?.is_none());
     tell(libc::SIGCONT)?;
-    stage.within_a_second("s0", true)?;
+    // The stop may have met the thread while it loaded programs, which it does anew then: on a busy machine that alone takes
+    // seconds.
+    stage.within(8.0, "s0", true)?;
     let unheard = agent.metrics()?.sum(CHANGES, &[("change", "unheard")]);
     ensure!(unheard >= 1.0, "control: everything was heard");
     agent.stop()?;
