@@ -85,6 +85,9 @@ fn what_could_not_be_heard_is_seen() -> Result<()> {
         ensure!(code == 0, "signal {signal}");
         Ok(())
     };
+    // Until then it loads programs, and has to begin anew when it is stopped meanwhile.
+    stage.link("s1", 1)?;
+    stage.within(8.0, "s1", true)?;
     tell(libc::SIGSTOP)?;
     for number in 0..NOISE {
         stage.server.link("noise", &other, "far").with_context(|| format!("link {number}"))?;

@@ -87,8 +87,13 @@ impl Stage {
 
     /// Waits until the kernel says that an XDP program is on an interface, or that none is: at most a second.
     pub fn within_a_second(&self, interface: &str, covered: bool) -> Result<()> {
+        self.within(1.0, interface, covered)
+    }
+
+    /// The same within some seconds.
+    pub fn within(&self, seconds: f64, interface: &str, covered: bool) -> Result<()> {
         let begun = Instant::now();
-        eventually(&format!("{interface} covered: {covered}"), deadline(1.0), || {
+        eventually(&format!("{interface} covered: {covered}"), deadline(seconds), || {
             Ok((self.server.xdp(interface)?.is_some() == covered).then_some(()))
         })?;
         println!("{interface} covered: {covered}, after {} ms", begun.elapsed().as_millis());
