@@ -110,8 +110,9 @@ pub fn run(rounds: usize, cpu: usize, scope: &Cgroup) -> Result<Vec<Value>> {
 
 fn result(way: Way, pairs: &[[Block; 2]]) -> Value {
     let itself = |take: fn(&Block) -> f64| quartiles(pairs.iter().map(|pair| take(&pair[1])).collect());
-    let ratio =
-        |take: fn(&Block) -> f64| quartiles(pairs.iter().map(|pair| take(&pair[1]) / take(&pair[0])).collect());
+    let ratio = |take: fn(&Block) -> f64| {
+        quartiles(pairs.iter().map(|pair| take(&pair[1]) / take(&pair[0])).collect())
+    };
     json!({
         "beside": way.name(),
         "against": way.against().name(),
