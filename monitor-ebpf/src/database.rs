@@ -34,16 +34,15 @@ pub fn rules_for(direction: Direction) -> &'static Array<Rule> {
     }
 }
 
-/// Whether a database rule has the port of an endpoint.
+/// The database rules that have the port of an endpoint.
 #[inline(always)]
-pub fn is_spoken_of(end: &Endpoint) -> bool {
-    !by_port(&DATABASE_PORTS, end.protocol, end.port).is_empty()
+pub fn with_port(end: &Endpoint) -> RuleSet {
+    by_port(&DATABASE_PORTS, end.protocol, end.port)
 }
 
-/// The database rules that speak of an endpoint.
+/// The database rules that speak of an endpoint, of those that have its port.
 #[inline(always)]
-pub fn candidates(direction: Direction, end: &Endpoint) -> RuleSet {
-    let by_port = by_port(&DATABASE_PORTS, end.protocol, end.port);
+pub fn candidates(direction: Direction, end: &Endpoint, by_port: &RuleSet) -> RuleSet {
     let Some(masks) = masks().filter(|_| !by_port.is_empty()) else { return RuleSet::EMPTY };
     let by_address = if by_port.without(&masks.any_address).is_empty() {
         &masks.any_address
@@ -54,7 +53,7 @@ pub fn candidates(direction: Direction, end: &Endpoint) -> RuleSet {
         listed(&ADDRESSES, end.addr, masks)
     };
     // VERIFIER: whichever set it is, it is copied from memory into one state.
-    masks.database_candidates(direction, &by_port, by_address)
+    masks.database_candidates(direction, by_port, by_address)
 }
 
 /// The rules that list an address, or none.
@@ -66,7 +65,18 @@ fn listed(table: &'static LpmTrie<Addr, RuleSet>, addr: Addr, masks: &'static Ma
 /// Decides on what a process asks for.
 #[inline(always)]
 pub fn decide(direction: Direction, end: &Endpoint, workloads: &WorkloadSet) -> Decision {
-    policy::decide(rules_for(direction), &candidates(direction, end), workloads)
+    decide_among(direction, end, &with_port(end), workloads)
+}
+
+/// The same for who has looked its port up.
+#[inline(always)]
+pub fn decide_among(
+    direction: Direction,
+    end: &Endpoint,
+    by_port: &RuleSet,
+    workloads: &WorkloadSet,
+) -> Decision {
+    policy::decide(rules_for(direction), &candidates(direction, end, by_port), workloads)
 }
 
 /// Decides, and counts it.

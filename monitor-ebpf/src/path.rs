@@ -68,7 +68,7 @@ pub fn locate(mut dentry: Object, dev: u32, scratch: &mut Scratch) {
             prepend(scratch, name, len as usize & NAME);
             return;
         }
-        if !prepend(scratch, name, len as usize & NAME) || !prepend(scratch, c"/".as_ptr().cast(), 1) {
+        if !prepend(scratch, name, len as usize & NAME) || !prepend_slash(scratch) {
             break;
         }
         dentry = parent;
@@ -92,6 +92,20 @@ fn prepend(scratch: &mut Scratch, bytes: *const u8, len: usize) -> bool {
         bpf_probe_read_kernel(to.cast(), (len & NAME) as u32, bytes.cast())
     };
     code == 0
+}
+
+/// Puts a slash in front of the path; false when there is no room.
+#[inline(always)]
+fn prepend_slash(scratch: &mut Scratch) -> bool {
+    let at = from(scratch);
+    if at == 0 {
+        return false;
+    }
+    let start = at - 1;
+    // SAFETY: as in `noted`.
+    unsafe { core::ptr::write_volatile(&raw mut scratch.from, start as u64) };
+    scratch.path[opaque(start) & PATH_MASK] = b'/';
+    true
 }
 
 /// The automaton of all globs, if the policy has any.

@@ -22,7 +22,7 @@ use crate::{
     maps::{EVENTS, EXEC_RULES, PROCESSES, SCRIPTS},
     path::{note, noted},
     policy,
-    subject::{KinTable, Known, actor, bring_up_to_date, entry, in_scope, is_agent, known, masks},
+    subject::{KinTable, Known, actor, bring_up_to_date, entry, in_scope, is_agent, known, known_of, masks},
 };
 
 const SIGKILL: u32 = 9;
@@ -240,12 +240,16 @@ fn try_fork(context: &BtfTracePointContext, parent: Object, child: Object) {
     let pid: u32 = field!(parent, task_tgid);
     let child_start_ns: u64 = field!(child, task_start_boottime);
     let child_ppid: u32 = field!(follow!(child, task_real_parent), task_tgid);
-    let maker = known(pid);
+    let maker = entry(pid);
     // A child of a process that isn't known isn't known either: the scan at start must find it.
-    if maker.exe.ino != 0 && !beget(pid, child_pid, child_start_ns, child_ppid) {
+    if let Some(maker) = &maker
+        && maker.exe.ino != 0
+        && !beget(maker, child_pid, child_start_ns, child_ppid)
+    {
         warn!(context, "process {} can't be remembered: the table is full", child_pid);
         stat(Stat::ProcessTableFull);
     }
+    let maker = known_of(maker.as_deref());
     if !in_scope() {
         return;
     }
@@ -267,13 +271,12 @@ fn try_fork(context: &BtfTracePointContext, parent: Object, child: Object) {
 
 /// Enters a child as a copy of its maker; false if there is no room.
 #[inline(always)]
-fn beget(pid: u32, child_pid: u32, start_ns: u64, ppid: u32) -> bool {
-    // SAFETY: the maker's entry is changed by itself alone, and it is in this hook; the child doesn't run yet.
+fn beget(maker: &Process, child_pid: u32, start_ns: u64, ppid: u32) -> bool {
+    if PROCESSES.insert(child_pid, maker, 0).is_err() {
+        return false;
+    }
+    // SAFETY: a live map value; the child doesn't run yet.
     unsafe {
-        let Some(maker) = PROCESSES.get(pid) else { return true };
-        if PROCESSES.insert(child_pid, maker, 0).is_err() {
-            return false;
-        }
         let (Some(child), Some(masks)) = (PROCESSES.get_ptr_mut(child_pid), masks()) else { return true };
         (*child).is_begotten(masks, &KinTable);
         (*child).start_ns = start_ns;

@@ -111,11 +111,12 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
         return PASS;
     }
     count(Kind::Connect, Count::Seen);
-    if !database::is_spoken_of(&remote) && noted & flags::DATAGRAM == 0 && unwanted(Kind::Connect) {
+    let by_port = database::with_port(&remote);
+    if by_port.is_empty() && noted & flags::DATAGRAM == 0 && unwanted(Kind::Connect) {
         return PASS;
     }
     let process = known(pid);
-    let decision = database::decide(Direction::Client, &remote, &process.workloads);
+    let decision = database::decide_among(Direction::Client, &remote, &by_port, &process.workloads);
     let refused = decision.enforces(verdict::DENY);
     if decision.rule != NO_RULE && remote.protocol == TCP && !refused {
         // SAFETY: the context is valid.

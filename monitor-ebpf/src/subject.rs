@@ -156,7 +156,13 @@ impl Known {
 /// What is known of the current process.
 #[inline(always)]
 pub fn known(pid: u32) -> Known {
-    if let Some(process) = entry(pid) {
+    known_of(entry(pid).as_deref())
+}
+
+/// What is known of the current process, of which this is the entry.
+#[inline(always)]
+pub fn known_of(entry: Option<&Process>) -> Known {
+    if let Some(process) = entry {
         return Known::of(process);
     }
     stat(Stat::UnknownProcess);

@@ -9,6 +9,7 @@ mod escape;
 pub mod file;
 pub mod interfaces;
 pub mod mounts;
+mod netlink;
 pub mod placement;
 pub mod processes;
 pub mod ssh;

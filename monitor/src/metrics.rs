@@ -26,10 +26,11 @@ use std::{
 use prometheus_client::{encoding::text, registry::Registry};
 
 pub use counters::{
-    BanFailure, BanKind, Canary, ControlOutcome, Counters, HttpPath, HttpStatus, Loss, Reload, SinkCounters,
+    BanFailure, BanKind, Canary, Change, ControlOutcome, Counters, HttpPath, HttpStatus, Loss, Reload,
+    SinkCounters,
 };
 pub use docs::markdown;
-pub use facts::{Attachment, Build, Capability, Facts, Policy};
+pub use facts::{Attachment, Build, Capability, Facts, Interfaces, Policy, Uncovered};
 pub use metric::{Chapter, Metric, Type, Unit};
 pub use snapshot::{KernelState, Snapshot};
 pub use table::METRICS;

@@ -9,6 +9,7 @@ pub mod names;
 pub mod patterns;
 pub mod ports;
 pub mod prefixes;
+pub mod rate_counters;
 mod rates;
 mod rules;
 pub mod sources;
@@ -16,5 +17,6 @@ pub mod workloads;
 
 pub use compile::{Compiled, Host};
 pub use names::Names;
+pub use rate_counters::RateCounters;
 pub use rules::Unenforceable;
 pub use workloads::Accounts;

@@ -145,6 +145,18 @@ impl Agent<'_> {
         .with_context(|| format!("the series are {:#?}", last.series(name)))
     }
 
+    /// Changes its configuration file, and tells it to read that anew.
+    ///
+    /// # Errors
+    /// When the file can't be changed, or the agent has ended.
+    pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let (path, next) = (self.place.join(setup::CONFIG), self.place.join("next.toml"));
+        std::fs::write(&next, change(std::fs::read_to_string(&path)?))?;
+        // As an editor does it: the agent never reads half of it.
+        std::fs::rename(&next, &path)?;
+        self.running.signal(libc::SIGHUP)
+    }
+
     /// Tells it to end with a signal and waits until it has.
     ///
     /// # Errors

@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aya::{
     maps::loaded_maps,
     programs::{loaded_links, loaded_programs},
@@ -87,6 +88,11 @@ impl Inventory {
         Ok(Self(held))
     }
 
+    /// Whether a program is in this inventory, which was made by [`of`](Self::of).
+    pub fn has_program(&self, id: u32) -> bool {
+        self.0.contains(&format!("program {id}"))
+    }
+
     /// Waits until the kernel holds nothing of this inventory any more, which was made by [`of`](Self::of).
     ///
     /// # Errors
@@ -109,6 +115,44 @@ impl Inventory {
     pub fn since(&self, earlier: &Self) -> Vec<String> {
         self.0.difference(&earlier.0).cloned().collect()
     }
+}
+
+/// Detaches the links of a program by force, as root may who isn't the one that made them; how many there were. `pid` is the
+/// process that holds the program.
+///
+/// # Errors
+/// When the kernel refuses it, or the program has no link.
+pub fn detach(pid: u32, program: &str) -> Result<usize> {
+    const GET_FD_BY_ID: libc::c_long = 30;
+    const DETACH: libc::c_long = 34;
+    // As `union bpf_attr` begins for both commands.
+    let call = |command: libc::c_long, number: u32| {
+        let attributes = [number, 0, 0, 0];
+        // SAFETY: the attributes outlive the call.
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) }
+    };
+    let held = Inventory::of(pid)?;
+    let named = |id: u32| {
+        let is_it =
+            |found: aya::programs::ProgramInfo| found.id() == id && found.name_as_str() == Some(program);
+        loaded_programs().flatten().any(is_it)
+    };
+    let mut detached = 0;
+    for link in loaded_links().flatten() {
+        let ours = held.0.contains(&format!("link {}", link.id()));
+        if !ours || !named(link.program_id()) {
+            continue;
+        }
+        let fd = call(GET_FD_BY_ID, link.id());
+        ensure!(fd >= 0, "opening link {}: {}", link.id(), io::Error::last_os_error());
+        // SAFETY: a descriptor that nobody else has.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        let done = call(DETACH, fd.as_raw_fd() as u32);
+        ensure!(done == 0, "detaching link {}: {}", link.id(), io::Error::last_os_error());
+        detached += 1;
+    }
+    ensure!(detached > 0, "program {program} of process {pid} has no link");
+    Ok(detached)
 }
 
 /// Every path below a directory; none when there is no such directory.

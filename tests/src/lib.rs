@@ -14,6 +14,8 @@ pub mod capture;
 #[cfg(feature = "scenarios")]
 pub mod cgroup;
 #[cfg(feature = "scenarios")]
+pub mod foreign;
+#[cfg(feature = "scenarios")]
 pub mod frames;
 #[cfg(feature = "scenarios")]
 pub mod interrupt;
@@ -31,5 +33,7 @@ pub mod place;
 pub mod program;
 #[cfg(feature = "scenarios")]
 pub mod server;
+#[cfg(feature = "scenarios")]
+pub mod tun;
 #[cfg(feature = "scenarios")]
 pub mod wait;

@@ -2,6 +2,8 @@
 //!
 //! A namespace has no name and no file: it lives as long as its guard and what runs in it.
 
+mod links;
+
 use std::{
     fs::File,
     io,
@@ -102,7 +104,11 @@ impl Netns {
         self.netlink(async |handle| Ok(xdp_of(&find(&handle, interface).await?)))
     }
 
-    fn up(&self, interface: &str) -> Result<()> {
+    /// Sets an interface up.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn up(&self, interface: &str) -> Result<()> {
         self.netlink(async |handle| {
             let link: LinkMessageBuilder<LinkUnspec> = LinkUnspec::new_with_name(interface);
             handle.link().set(link.up().build()).execute().await.map_err(Into::into)

@@ -5,14 +5,15 @@ mod refused;
 use std::{fs, net::TcpListener, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{
     agent::{self, Mode, Setup, http, notify::Notify},
     cgroup::Cgroup,
-    kernel::Inventory,
+    kernel::{self, Inventory},
     netns::Netns,
     place::Place,
     program::Program,
+    server::Server,
     wait::{deadline, eventually},
 };
 
@@ -51,6 +52,34 @@ fn a_stopped_agent_leaves_nothing_behind() -> Result<()> {
         assert_eq!(server.xdp("s0")?, None);
         assert_eq!(client.xdp("c0")?, None);
     }
+    Ok(())
+}
+
+/// Somebody who is root takes a program away behind the agent's back.
+#[test]
+fn a_hook_that_falls_silent_is_noticed() -> Result<()> {
+    let place = Place::new()?;
+    let group = Cgroup::new()?;
+    let server = Server::start(&place, None, &["127.0.0.1:0"], &[])?;
+    let port = server.tcp()[0].port();
+    let rule = format!("[[database]]\nname = \"orders\"\nports = [{port}]\nclients = []\n");
+    let agent = Setup::new(Mode::Enforce, &group).rules(&rule).start()?;
+    let outcome = |tag: &str| {
+        let client = Program::probe()?.arg("connect").with("to", server.tcp()[0].to_string());
+        let client = client.with("way", "tcp").with("count", "1").with("tag", tag);
+        client.inside(&group)?.json(deadline(10.0))
+    };
+    let live = |value| {
+        agent.wait_for_metric("monitor_enforcement_live", &[("path", "connect")], value, deadline(15.0))
+    };
+    live(1.0)?;
+    assert_eq!(outcome("before")?, json!({ "EPERM": 1 }));
+    kernel::detach(agent.pid(), "connect4")?;
+    assert_eq!(outcome("after")?, json!({ "ok": 1 }), "nothing refuses it any more");
+    server.wait_for("after", 1, deadline(10.0))?;
+    live(0.0)?;
+    let stopped = agent.stop()?;
+    assert!(stopped.stderr.contains("not refused any more"), "{}", stopped.stderr);
     Ok(())
 }
 

@@ -5,7 +5,8 @@
 
 mod fair;
 mod merged;
-mod scene;
+mod reload;
+pub mod scene;
 
 use std::net::{IpAddr, SocketAddr};
 

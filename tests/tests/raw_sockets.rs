@@ -40,10 +40,15 @@ fn only_those_named_open_raw_sockets() -> Result<()> {
         let _turn = turn();
         if security_hooks()? { [&RAW[..], &PACKET].concat() } else { RAW.to_vec() }
     };
+    let hooks = judged.len() > RAW.len();
+    if !hooks {
+        refused_at_start(&place, &group, &ping)?;
+    }
+    let degrade = if hooks { "" } else { "degrade = \"observe\"\n" };
     for (action, mode) in [("alert", Mode::Enforce), ("deny", Mode::Observe), ("deny", Mode::Enforce)] {
         let rules = format!(
             "[[workload]]\nname = \"ping\"\nexe = [{ping:?}]\n\n\
-             [raw_sockets]\nallow = [\"ping\"]\naction = {action:?}\n"
+             [raw_sockets]\nallow = [\"ping\"]\naction = {action:?}\n{degrade}"
         );
         let agent = Setup::new(mode, &group).rules(&rules).start()?;
         let what = format!("{action}, {mode:?}");
@@ -63,6 +68,21 @@ fn only_those_named_open_raw_sockets() -> Result<()> {
         };
         assert_eq!(of(pid)?.len(), judged.len(), "{what}");
         assert_eq!(of(allowed)?.len(), 0, "{what}");
+    }
+    Ok(())
+}
+
+/// Without BPF LSM nobody can refuse packet sockets: an agent that is told to doesn't start, and says why.
+fn refused_at_start(place: &Place, group: &Cgroup, ping: &std::path::Path) -> Result<()> {
+    let rules = format!(
+        "[[workload]]\nname = \"ping\"\nexe = [{ping:?}]\n\n[raw_sockets]\nallow = [\"ping\"]\naction = \"deny\"\n"
+    );
+    let _turn = turn();
+    let setup = Setup::new(Mode::Enforce, group).rules(&rules);
+    let end = setup.program(place, &place.join("run of agent"))?.finish(deadline(30.0))?;
+    assert_eq!(end.status.code(), Some(1), "{}", end.stderr);
+    for word in ["raw_sockets", "packet sockets", "LSM", "degrade"] {
+        assert!(end.stderr.contains(word), "the message doesn't name {word:?}:\n{}", end.stderr);
     }
     Ok(())
 }

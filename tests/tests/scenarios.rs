@@ -3,12 +3,14 @@
 //! Each has a control without an agent or in observe mode, so that a refusal is the agent's doing and nothing
 //! else's. They attach only in network namespaces and decide only for cgroups of their own.
 
+mod bans;
 mod database;
 mod events;
 mod exec_rule;
 mod exec_storm;
 mod harness;
 mod hostile_packets;
+mod interfaces;
 mod lifecycle;
 mod parity;
 mod rate_limit;

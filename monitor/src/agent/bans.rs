@@ -19,7 +19,7 @@ use std::sync::{
 };
 
 use anyhow::Result;
-use monitor_common::limit::BanKey;
+use monitor_common::{addr::Addr, limit::BanKey};
 
 use self::{
     book::{Book, Entry},
@@ -128,8 +128,10 @@ impl Bans {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Tells whom the packet program spares.
-    pub fn set_protected(&self, prefixes: Set) {
+    /// Tells whom the packet program spares: prefixes with their length in bits of the 128.
+    pub fn set_protected(&self, prefixes: &[(Addr, u32)]) {
+        let prefixes: Set =
+            prefixes.iter().map(|(addr, length)| Prefix::around(addr, *length as u8)).collect();
         *self.protected.write().unwrap_or_else(PoisonError::into_inner) = prefixes;
     }
 

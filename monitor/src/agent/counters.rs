@@ -6,7 +6,7 @@ use std::{
     fmt,
     os::fd::{AsFd as _, AsRawFd as _},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -16,7 +16,7 @@ use aya::maps::{MapData, PerCpuArray};
 use monitor_common::{
     count::{Count, Family, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
     event::{KINDS, Kind},
-    limit::{CAUSES, Cause},
+    limit::{CAUSES, Cause, RateRule},
     limits,
     policy::{Mode, RuleKind, verdict},
 };
@@ -33,7 +33,7 @@ type Counts<T> = PerCpuArray<MapData, T>;
 
 /// The kernel's counters, and what the agent counts about the kernel.
 pub struct KernelCounters {
-    names: Names,
+    in_force: RwLock<Arc<InForce>>,
     counts: Counts<u64>,
     decisions: Counts<u64>,
     stats: Counts<u64>,
@@ -69,6 +69,15 @@ pub struct Gauges {
     pub sources: Mutex<Vec<u64>>,
 }
 
+/// What the indices of counters stand for. It changes with the rate limits.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// Names of rules and workloads.
+    pub names: Names,
+    /// The rate limits.
+    pub rate_rules: Vec<RateRule>,
+}
+
 impl fmt::Debug for KernelCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelCounters").finish_non_exhaustive()
@@ -78,13 +87,18 @@ impl fmt::Debug for KernelCounters {
 impl KernelCounters {
     /// Over the maps of a kernel object whose programs are loaded. `workloads` is how many there are, those without a
     /// name included.
-    pub fn new(kernel: &mut Kernel, names: Names, workloads: usize, source_capacity: u64) -> Result<Self> {
+    pub fn new(
+        kernel: &mut Kernel,
+        in_force: InForce,
+        workloads: usize,
+        source_capacity: u64,
+    ) -> Result<Self> {
         let mut programs = Vec::new();
         for (probe, program) in kernel.programs() {
             programs.push((probe, program.fd()?.try_clone()?));
         }
         Ok(Self {
-            names,
+            in_force: RwLock::new(Arc::new(in_force)),
             counts: kernel.take("COUNTS")?.try_into()?,
             decisions: kernel.take("DECISIONS")?.try_into()?,
             stats: kernel.take("STATS")?.try_into()?,
@@ -101,10 +115,21 @@ impl KernelCounters {
         })
     }
 
-    fn decisions(&self) -> Vec<Decisions> {
+    /// What the indices stand for now.
+    #[must_use]
+    pub fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells what the indices stand for from now on.
+    pub fn set_in_force(&self, in_force: InForce) {
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
+    }
+
+    fn decisions(&self, names: &Names) -> Vec<Decisions> {
         let mut found = Vec::new();
         for rule_kind in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets] {
-            for (rule, (name, _)) in self.names.rules(rule_kind).iter().enumerate() {
+            for (rule, (name, _)) in names.rules(rule_kind).iter().enumerate() {
                 for (mode, verdict) in modes_and_verdicts() {
                     let index = decision_slot(rule_kind as u8, rule as u16, verdict, mode as u8);
                     let count = sum(&self.decisions, index);
@@ -117,16 +142,16 @@ impl KernelCounters {
         for ((rule, verdict, mode), count) in &*guard(&self.held.decisions) {
             let rule_kind = RuleKind::Database;
             let (verdict, mode) = (*verdict, Mode::from_code(*mode));
-            if let Some(name) = self.names.rule(rule_kind, *rule) {
+            if let Some(name) = names.rule(rule_kind, *rule) {
                 found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count: *count });
             }
         }
         found
     }
 
-    fn packets(&self) -> Vec<Packets> {
+    fn packets(&self, names: &Names) -> Vec<Packets> {
         let mut found = Vec::new();
-        for (counter, (name, mode)) in self.names.packet_counters() {
+        for (counter, (name, mode)) in names.packet_counters() {
             for outcome in Outcome::ALL {
                 let Ok(cpus) = self.packets.get(&(counter * OUTCOMES + outcome as u32), 0) else {
                     continue;
@@ -143,8 +168,8 @@ impl KernelCounters {
         found
     }
 
-    fn over(&self) -> Vec<(Arc<str>, Cause, u64)> {
-        let rules = self.names.packet_counters().filter(|(counter, _)| *counter < limits::RULES as u32);
+    fn over(&self, names: &Names) -> Vec<(Arc<str>, Cause, u64)> {
+        let rules = names.packet_counters().filter(|(counter, _)| *counter < limits::RULES as u32);
         let each = |(counter, (name, _)): (u32, &(Arc<str>, Mode))| {
             let name = Arc::clone(name);
             let count = move |cause: &Cause| sum(&self.over, counter * CAUSES + *cause as u32);
@@ -234,7 +259,9 @@ impl KernelState for KernelCounters {
         let held = (Kind::Held, Count::Seen, self.held.seen.load(Relaxed));
         lost.push((Kind::Held, "queue_full", self.held.lost.load(Relaxed)));
         let sources = guard(&self.gauges.sources).clone();
-        let rate_limits = self.names.rules(RuleKind::RateLimit).iter();
+        let in_force = self.in_force();
+        let names = &in_force.names;
+        let rate_limits = names.rules(RuleKind::RateLimit).iter();
         let processes = Map {
             name: "PROCESSES".into(),
             entries: self.gauges.processes.load(Relaxed),
@@ -242,16 +269,16 @@ impl KernelState for KernelCounters {
         };
         let tracked =
             Map { name: "SOURCES".into(), entries: sources.iter().sum(), capacity: self.source_capacity };
-        let decisions = self.decisions();
-        let (databases, traffic) = self.databases.read(&self.names, &decisions, &self.held);
+        let decisions = self.decisions(names);
+        let (databases, traffic) = self.databases.read(names, &decisions, &self.held);
         Snapshot {
             events: Kind::ALL.iter().flat_map(event).chain([held]).chain(self.limit_events()).collect(),
             lost,
             decisions,
-            packets: self.packets(),
+            packets: self.packets(names),
             databases,
             traffic,
-            over: self.over(),
+            over: self.over(names),
             unparsed: self.unparsed(),
             sources: rate_limits.zip(&sources).map(|((name, _), count)| (Arc::clone(name), *count)).collect(),
             stats: Stat::ALL.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),

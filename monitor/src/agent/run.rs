@@ -3,8 +3,9 @@
 use std::{
     net::TcpListener,
     path::PathBuf,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -12,12 +13,21 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use monitor_common::event::{Record, held::Held};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::Receiver,
 };
 
-use super::{counters::KernelCounters, lock::Lock, prepare::Ground, start};
+use super::{
+    counters::KernelCounters,
+    interfaces::{self, Follower},
+    lock::Lock,
+    notify::notify,
+    prepare::Ground,
+    reload::{self, Reloader, State},
+    start,
+};
 use crate::{
     config::{Config, Sink},
     control::{Parts, server as control},
@@ -37,6 +47,8 @@ const BEAT: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The checked configuration.
     pub config: Config,
+    /// Where it was read, to read it again; `None` for the default place.
+    pub config_path: Option<PathBuf>,
     /// Holds the lock.
     pub run_dir: PathBuf,
     /// Keeps the bans between runs.
@@ -52,7 +64,7 @@ pub async fn run(options: Options) -> Result<()> {
     let _lock = Lock::take(&options.run_dir)?;
     let config = &options.config;
     let listener = http::bind(config.metrics.listen)?;
-    let interfaces = start::wanted_interfaces(config)?;
+    interfaces::check_names(config)?;
     let counters = Arc::new(Counters::default());
     let metrics = Arc::new(Metrics::new(Arc::clone(&counters), Facts::default()));
     let health = Arc::new(Health::default());
@@ -65,35 +77,55 @@ pub async fn run(options: Options) -> Result<()> {
 
     let ground = Ground::look()?;
     let mut engine = start::start(config, &ground, &metrics, options.kernel_log, &options.state_dir)?;
-    let attachments = start::attach_interfaces(&mut engine, &interfaces)?;
+    let on_interfaces = (Arc::clone(&engine.rates), Arc::clone(&engine.watcher.policy().interfaces));
+    let follower = Follower::new(config, engine.kernel, on_interfaces, Arc::clone(&metrics))?;
+    let covering = follower.covering();
     metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
-    metrics.update_facts(|facts| facts.attachments = attachments);
 
     let stop = Arc::new(AtomicBool::new(false));
     let bans = engine.bans.take();
     let keeping = bans.as_ref().map(|bans| bans.keep_up(Arc::clone(&stop))).transpose()?;
+    let reloader = Arc::new(Reloader {
+        path: options.config_path.clone(),
+        rates: Arc::clone(&engine.rates),
+        covering: covering.clone(),
+        bans: bans.clone(),
+        counters: Arc::clone(&engine.counters),
+        metrics: Arc::clone(&metrics),
+        cannot: engine.cannot,
+        state: Mutex::new(State {
+            config: config.clone(),
+            source_sets: engine.watcher.policy().source_sets,
+            rate_counters: std::mem::take(&mut engine.rate_counters),
+            generation: 1,
+        }),
+    });
     let parts = Parts { bans };
     let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
     let enricher = Enricher::new(ground.tree, Groups::open()?, std::mem::take(&mut engine.found));
     let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
+    let following = follower.start(Arc::clone(&stop))?;
+    let proving = engine.canaries.start(Arc::clone(&stop))?;
     health.beat();
     health.set_ready();
     announce(config, address);
     let mut telling = Telling { enricher, names: engine.names, counters, kernel: engine.counters, sinks };
-    let outcome = follow(&mut engine.source, &mut engine.held, &mut telling, &health).await;
+    let outcome = follow(&mut engine.source, &mut engine.held, &mut telling, &health, &reloader).await;
 
     tracing::info!("stopping: taking all programs out of the kernel");
     health.set_unready("stopping");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    drop(engine.kernel);
+    notify(&[NotifyState::Stopping]);
+    // Nothing is to be refused from here on, and that is no failure.
+    stop.store(true, Relaxed);
+    drop(proving.join());
+    covering.end();
     // What was under way when the programs went is told as well.
     engine.source.rest(|record| telling.tell(record));
     telling.sinks.shutdown().await;
-    stop.store(true, Relaxed);
     metrics.detach();
     let _ = stop_http.send(());
     let _ = server.await;
-    let threads = [Some(watching), Some(serving), keeping];
+    let threads = [Some(watching), following, Some(serving), keeping];
     threads.into_iter().flatten().for_each(|thread| drop(thread.join()));
     outcome
 }
@@ -120,11 +152,7 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
     );
     tracing::info!("ready: {status}");
     let metrics = format!("X_METRICS={address}");
-    let _ = sd_notify::notify(&[
-        sd_notify::NotifyState::Ready,
-        sd_notify::NotifyState::Status(&status),
-        sd_notify::NotifyState::Custom(&metrics),
-    ]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status), NotifyState::Custom(&metrics)]);
 }
 
 /// What the event loop works with.
@@ -153,12 +181,30 @@ impl Telling {
     }
 }
 
+/// A policy that is being read; the names of its rules come of it, if it is in force then.
+type Reloading = Pin<Box<dyn Future<Output = Result<Option<Names>>>>>;
+
+/// Reads the policy when the reading before has ended.
+async fn reload_after(before: Option<Reloading>, reloader: Arc<Reloader>) -> Result<Option<Names>> {
+    let earlier = match before {
+        Some(before) => before.await?,
+        None => None,
+    };
+    Ok(reload::on_a_thread(reloader).await?.or(earlier))
+}
+
+/// What comes of a policy that is being read; `None` if there is none.
+async fn next(reloading: &mut Option<Reloading>) -> Option<Result<Option<Names>>> {
+    Some(reloading.as_mut()?.await)
+}
+
 /// Follows the ring until a signal ends it.
 async fn follow(
     source: &mut Source,
     held: &mut Receiver<Held>,
     telling: &mut Telling,
     health: &Health,
+    reloader: &Arc<Reloader>,
 ) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't watch for signals")?;
@@ -166,14 +212,29 @@ async fn follow(
     // By default these would end the agent, and enforcement with it.
     let _user = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(signal);
     let mut beat = tokio::time::interval(BEAT);
+    let mut reloading: Option<Reloading> = None;
     loop {
         tokio::select! {
             batch = source.batch(|record| telling.tell(record)) => batch?,
             Some(found) = held.recv() => telling.tell(Ok(Record::Held(found, &[]))),
             _ = beat.tick() => {}
             _ = hangup.recv() => {
-                tracing::info!("SIGHUP: opening the files of the sinks anew");
+                tracing::info!("SIGHUP: reading the policy, and opening the files of the sinks, anew");
+                notify(&[
+                    NotifyState::Reloading,
+                    NotifyState::monotonic_usec_now().context("can't read the clock")?,
+                ]);
                 telling.sinks.reopen();
+                // One after the other: the last one read is the newest.
+                let before = reloading.take();
+                reloading = Some(Box::pin(reload_after(before, Arc::clone(reloader))));
+            }
+            Some(names) = next(&mut reloading) => {
+                reloading = None;
+                if let Some(names) = names? {
+                    telling.names = names;
+                }
+                notify(&[NotifyState::Ready]);
             }
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use aya_log::EbpfLogger;
 use monitor_common::{
     event::held::Held,
@@ -18,18 +18,18 @@ use tokio::{
 };
 
 use super::{
-    bans::{Bans, prefix::Prefix, rules::penalty_rules, store::Store},
-    counters::KernelCounters,
+    bans::{Bans, rules::penalty_rules, store::Store},
+    canaries::{self, Canaries},
+    counters::{InForce, KernelCounters},
     held,
     prepare::Ground,
     trial,
     watch::Watcher,
 };
 use crate::{
-    config::{self, Config, Interfaces},
-    host::{accounts::Accounts, cgroup::Scope, interfaces, processes::Found, ssh::Ssh},
+    config::{self, Config},
+    host::{accounts::Accounts, cgroup::Scope, processes::Found, ssh::Ssh},
     kernel::{
-        attach::Wanted,
         canary,
         load::{Kernel, KernelLog, Sizes},
         object,
@@ -39,7 +39,7 @@ use crate::{
     },
     metrics::{self, Build, Metrics},
     pipeline::source::Source,
-    policy::{Compiled, Host, Names, Unenforceable},
+    policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
 
 /// Everything that is in the kernel and watches it.
@@ -56,39 +56,12 @@ pub(super) struct Engine {
     pub(super) counters: Arc<KernelCounters>,
     pub(super) found: Vec<Found>,
     pub(super) names: Names,
-    /// Whether there are rate limits.
-    pub(super) limits_packets: bool,
-}
-
-/// The interfaces that rate limits are held on; none without a rate limit.
-pub(super) fn wanted_interfaces(config: &Config) -> Result<Vec<String>> {
-    let named = match &config.agent.interfaces {
-        Interfaces::Auto if config.rate_limits.is_empty() => Vec::new(),
-        Interfaces::Auto => {
-            let found = interfaces::with_default_route()?;
-            if found.is_empty() {
-                bail!(
-                    "no interface has a default route, so [agent] interfaces = \"auto\" finds none to hold the rate limits \
-                     on; name them: interfaces = [\"eth0\"]"
-                );
-            }
-            found.into_iter().collect()
-        }
-        Interfaces::Named(names) => {
-            let missing = names.iter().filter(|name| interfaces::index(&name.value).is_none());
-            let error = |name: &config::Spanned<String>| {
-                let message = format!("there is no interface {:?} on this host", name.value);
-                let error = config.diagnostic(config::Severity::Error, &name.place, message);
-                error.help("`ip link` lists those there are; `interfaces = \"auto\"` takes those with a default route")
-            };
-            let errors: Vec<_> = missing.map(error).collect();
-            if !errors.is_empty() {
-                return Err(config::Report::new(errors).into());
-            }
-            names.iter().map(|name| name.value.clone()).collect()
-        }
-    };
-    Ok(if config.rate_limits.is_empty() { Vec::new() } else { named })
+    /// The counters of rate limits.
+    pub(super) rate_counters: RateCounters,
+    /// What this kernel can't carry out.
+    pub(super) cannot: Unenforceable,
+    /// What is looked at for as long as the agent runs.
+    pub(super) canaries: Canaries,
 }
 
 /// Loads and attaches everything but the packet program.
@@ -134,7 +107,9 @@ pub(super) fn start(
         tracing::info!("{ssh}");
         policy.protect(&ssh);
     }
-    let names = Names::new(config);
+    let mut rate_counters = RateCounters::default();
+    rate_counters.assign(config, &mut policy.rate_rules)?;
+    let names = Names::counted(config, &rate_counters);
 
     let source_sets = policy.source_sets;
     let wanted = config.sinks.iter().any(|sink| sink.events);
@@ -167,7 +142,7 @@ pub(super) fn start(
     }
     kernel.apply(&policy)?;
     let rates = Arc::new(Rates::new(&mut kernel)?);
-    rates.apply(&policy)?;
+    rates.apply(&policy, &[])?;
     let store = Store::new(state_dir);
     let bans = if rate_limits == 0 {
         if store.path().exists() {
@@ -181,15 +156,14 @@ pub(super) fn start(
         let counters = Arc::clone(metrics.counters());
         let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
         bans.set_rules(penalty_rules(&policy.rate_rules, &names));
-        bans.set_protected(
-            policy.protected.iter().map(|(addr, length)| Prefix::around(addr, *length as u8)).collect(),
-        );
+        bans.set_protected(&policy.protected);
         bans.load();
         Some(Arc::new(bans))
     };
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
+    let in_force = InForce { names: names.clone(), rate_rules: policy.rate_rules.clone() };
     let counters =
-        Arc::new(KernelCounters::new(&mut kernel, names.clone(), policy.workload_count, source_capacity)?);
+        Arc::new(KernelCounters::new(&mut kernel, in_force, policy.workload_count, source_capacity)?);
     let tree = crate::host::file::Tree::open()?;
     let mut watcher = Watcher::new(&mut kernel, policy, tree, settings.source_key)?;
 
@@ -209,7 +183,24 @@ pub(super) fn start(
     }
     capabilities.extend(prove(config, exec_lsm, metrics)?);
     tell_capabilities(config, capabilities, metrics);
-    Ok(Engine { rates, bans, kernel, watcher, source, held, counters, found, names, limits_packets })
+    let canaries = Canaries {
+        exec: (!config.execs.is_empty()).then(|| canaries::expected(exec_lsm)),
+        counters: Arc::clone(metrics.counters()),
+    };
+    Ok(Engine {
+        rates,
+        bans,
+        kernel,
+        watcher,
+        source,
+        held,
+        counters,
+        found,
+        names,
+        rate_counters,
+        cannot,
+        canaries,
+    })
 }
 
 /// Passes on what the kernel programs log.
@@ -229,13 +220,9 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
     let mut proven = Vec::new();
     if !config.execs.is_empty() {
         let outcome = canary::exec()?;
-        let expected = if exec_lsm { canary::Outcome::Refused } else { canary::Outcome::Killed };
+        let (path, expected) = canaries::expected(exec_lsm);
         let live = outcome == expected;
-        metrics.counters().canary(
-            if exec_lsm { "exec_lsm" } else { "exec_signal" },
-            live,
-            jiff::Timestamp::now(),
-        );
+        metrics.counters().canary(path, live, jiff::Timestamp::now());
         if !exec_lsm {
             proven.push(trial::kill(outcome));
         }
@@ -283,26 +270,4 @@ fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &M
             mode: config.mode.name(),
         });
     });
-}
-
-/// Attaches the packet program where it was told to.
-pub(super) fn attach_interfaces(engine: &mut Engine, names: &[String]) -> Result<Vec<metrics::Attachment>> {
-    if !engine.limits_packets {
-        return Ok(Vec::new());
-    }
-    let mut attachments = Vec::new();
-    for interface in names {
-        tracing::info!(interface, "attaching the packet program; some drivers reset their queues for that");
-        let policy = engine.watcher.policy();
-        let (attach, if_held) = policy.attach_on(interface);
-        let link_header = interfaces::has_link_header(interface)?;
-        let index = interfaces::index(interface).with_context(|| format!("interface {interface} is gone"))?;
-        engine.rates.know_interface(index, link_header, policy.rules_on(interface))?;
-        let mode = engine.kernel.attach_interface(&Wanted { interface, attach, if_held, link_header })?;
-        attachments.push(metrics::Attachment { interface: interface.clone(), mode });
-    }
-    if attachments.is_empty() {
-        tracing::warn!("there are rate limits, but [agent] interfaces names none: no packet is looked at");
-    }
-    Ok(attachments)
 }

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use monitor_common::{
     event::held::Held,
     identity::ExeId,
+    policy::RuleKind,
     sources::{hash, tag_of},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,7 +27,7 @@ use tokio::sync::mpsc;
 
 use self::files::Named;
 use super::{
-    counters::KernelCounters,
+    counters::{InForce, KernelCounters},
     held::{Counts, Holdings},
 };
 use crate::{
@@ -259,7 +260,8 @@ impl Watcher {
             let (_, unknown) = self.scan();
             counters.gauges.processes_unknown.store(unknown, Relaxed);
             counters.gauges.processes.store(self.processes.keys().flatten().count() as u64, Relaxed);
-            *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) = self.sources();
+            *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) =
+                self.sources(&counters.in_force());
             if let Some(holdings) = &mut self.holdings {
                 holdings.look(&self.tree, &self.policy, &self.processes);
             }
@@ -270,10 +272,10 @@ impl Watcher {
         }
     }
 
-    /// Sources tracked, by rate limit.
-    fn sources(&self) -> Vec<u64> {
-        let rules = &self.policy.rate_rules;
-        let mut counts = vec![0; rules.len()];
+    /// Sources tracked, by the counter of their rate limit.
+    fn sources(&self, in_force: &InForce) -> Vec<u64> {
+        let rules = &in_force.rate_rules;
+        let mut counts = vec![0; in_force.names.rules(RuleKind::RateLimit).len()];
         if rules.is_empty() {
             return counts;
         }

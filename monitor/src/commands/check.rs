@@ -78,7 +78,8 @@ fn coloured() -> bool {
     io::stderr().is_terminal() && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// `ok: 3 workloads, 2 databases, 1 exec rule, 0 rate limits (1 warning)`, or what was found.
+/// `ok: 3 workloads, 2 databases, 1 exec rule, 0 rate limits (1 warning)`, or what was found. Most warnings are about a
+/// configuration as a whole, so with errors nobody has looked for them: none found is not none there.
 fn summary(loaded: &Loaded, failed: bool) -> String {
     let count = |severity| loaded.diagnostics.iter().filter(|found| found.severity() == severity).count();
     let warnings = plural(count(Severity::Warning), "warning");
@@ -87,7 +88,12 @@ fn summary(loaded: &Loaded, failed: bool) -> String {
             format!("ok: {} ({warnings})", contents(config))
         }
         Some(config) if !failed => format!("ok: {}", contents(config)),
-        _ => format!("failed: {}, {warnings}", plural(count(Severity::Error), "error")),
+        Some(_) => format!("failed: {}, {warnings}", plural(count(Severity::Error), "error")),
+        None => {
+            let found = if count(Severity::Warning) > 0 { format!(", {warnings}") } else { String::new() };
+            let errors = plural(count(Severity::Error), "error");
+            format!("failed: {errors}{found} (other warnings are looked for when there is no error)")
+        }
     }
 }
 
@@ -138,7 +144,10 @@ mod tests {
     #[test]
     fn errors_fail() {
         let failed = checked("mode = 1\nx = 2\n", false, None);
-        assert_eq!((failed.stdout.as_str(), failed.failed), ("failed: 2 errors, 0 warnings\n", true));
+        let said = "failed: 2 errors (other warnings are looked for when there is no error)\n";
+        assert_eq!((failed.stdout.as_str(), failed.failed), (said, true));
+        let unused = checked(&format!("mode = 1\n{UNUSED}"), false, None);
+        assert!(!unused.stdout.contains("0 warnings"), "{}", unused.stdout);
     }
 
     #[test]

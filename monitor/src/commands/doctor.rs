@@ -1,5 +1,7 @@
 //! `monitor doctor`: what this kernel can do, and what each kind of rule would use here.
 
+mod interfaces;
+
 use std::{
     io::{self, Write as _},
     process::ExitCode,
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     agent::{prepare::Ground, trial},
-    host::{cgroup::Scope, interfaces},
+    host::cgroup::Scope,
     kernel::{
         load::Loaded,
         probes::Needed,
@@ -37,6 +39,7 @@ struct Diagnosis {
     realtime: bool,
     security_modules: Option<String>,
     default_route_interfaces: Vec<String>,
+    interfaces: Vec<interfaces::Interface>,
     capabilities: Vec<Capability>,
     rules: Vec<Use>,
 }
@@ -91,11 +94,14 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
     capabilities.extend(trial::kill_and_connect(ground, &scope)?);
     capabilities.push(packets(ground)?);
     let rules = uses(&capabilities);
+    let interfaces = interfaces::look()?;
+    let with_default_route = interfaces.iter().filter(|interface| interface.default_route);
     Ok(Diagnosis {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         realtime: support::is_realtime(),
         security_modules: support::security_modules(),
-        default_route_interfaces: interfaces::with_default_route()?.into_iter().collect(),
+        default_route_interfaces: with_default_route.map(|interface| interface.name.clone()).collect(),
+        interfaces,
         capabilities,
         rules,
     })
@@ -112,7 +118,7 @@ fn packets(ground: &Ground) -> Result<Capability> {
     let refused = programs.into_iter().find_map(|program| program.reason);
     let (state, reason) = if refused.is_some() { ("missing", "xdp_refused") } else { ("available", "") };
     let detail = refused.unwrap_or_else(|| {
-        "XDP: in the driver where it can, else behind it; shown by monitor_attach_info when attached"
+        "XDP: in the driver where it can, else behind it; below, for each interface, what is likely"
             .to_owned()
     });
     Ok(Capability { feature: feature::PACKET_DROP, state, reason, detail })
@@ -183,6 +189,8 @@ impl Diagnosis {
         for row in &self.capabilities {
             let _ = writeln!(out, "{:<13} {:<10} {}", row.feature, row.state, row.detail);
         }
+        out.push('\n');
+        interfaces::print(&self.interfaces, out);
         out.push('\n');
         for row in &self.rules {
             let _ = writeln!(out, "{:<15} {:<7} uses {}", header(row.rule), row.action, row.uses);

@@ -24,7 +24,7 @@ pub struct Args {
     pub kernel_log: KernelLog,
 }
 
-/// Runs the agent until SIGINT or SIGTERM.
+/// Runs the agent until SIGINT or SIGTERM. SIGHUP has it read the policy anew.
 ///
 /// # Errors
 /// What keeps it from starting, or made it stop.
@@ -39,6 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .context("can't start the asynchronous runtime")?;
     let options = agent::run::Options {
         config,
+        config_path: args.config.clone(),
         run_dir: args.run_dir.clone(),
         state_dir: args.state_dir.clone(),
         kernel_log: args.kernel_log,

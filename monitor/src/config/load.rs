@@ -103,6 +103,52 @@ impl Loaded {
     }
 }
 
+impl Config {
+    /// The names of the parts in which another configuration says something else, but for what it says of packets: rate
+    /// limits, how they are counted, and what is protected from them. A rule that says the same at another place is the same.
+    #[must_use]
+    pub fn differs_beside_packets(&self, other: &Self) -> Vec<&'static str> {
+        let (Some(mut old), Some(new)) = (self.without_places(), other.without_places()) else {
+            return vec!["the configuration as a whole"];
+        };
+        old.agent.protect = new.agent.protect.clone();
+        let attaches = |config: &Self| {
+            let packets = config.packets.clone();
+            (packets.attach, packets.if_held, packets.interfaces)
+        };
+        [
+            ("[agent]", old.agent != new.agent),
+            ("[metrics]", old.metrics != new.metrics),
+            ("[[sink]]", old.sinks != new.sinks),
+            ("[[workload]]", old.workloads != new.workloads),
+            ("[[database]]", old.databases != new.databases),
+            ("[[exec]]", old.execs != new.execs),
+            ("[raw_sockets]", old.raw_sockets != new.raw_sockets),
+            ("how [packets] attaches to interfaces", attaches(&old) != attaches(&new)),
+        ]
+        .into_iter()
+        .filter_map(|(part, differs)| differs.then_some(part))
+        .collect()
+    }
+
+    /// Whether another configuration says the same.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let (Some(old), Some(new)) = (self.without_places(), other.without_places()) else { return false };
+        let packets = old.packets == new.packets && old.rate_limits == new.rate_limits;
+        let protect = old.agent.protect == new.agent.protect;
+        old.mode == new.mode && packets && protect && self.differs_beside_packets(other).is_empty()
+    }
+
+    /// Read once more from its texts, without places.
+    fn without_places(&self) -> Option<Self> {
+        let mut diagnostics = Vec::new();
+        let parse = |source: &Arc<Source>| syntax::parse(Arc::new(source.without_places()), &mut Vec::new());
+        let parsed: Vec<_> = self.sources.iter().map(parse).collect();
+        resolve(&parsed, self.sha256, &mut diagnostics)
+    }
+}
+
 /// The given files, each followed by those of the `policy.d` beside it.
 fn with_fragments(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
     let mut all = Vec::new();

@@ -61,7 +61,7 @@ pub struct Agent {
 pub enum Interfaces {
     /// Those with a default route.
     Auto,
-    /// These, which may not exist; none if empty.
+    /// Names and globs; those with a name may not exist. None if empty.
     Named(Vec<Spanned<String>>),
 }
 

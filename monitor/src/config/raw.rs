@@ -63,9 +63,10 @@ pub(crate) struct File {
 #[schemars(deny_unknown_fields, default)]
 pub(crate) struct Agent {
     /// The network interfaces whose packets are watched: `"auto"` (default: those with a default route), a
-    /// list of names, or `[]` for none. Without a rate limit no interface is touched.
+    /// list of names and globs (`*`, `?`, `[a-z]`, `{a,b}`), or `[]` for none. It is followed while interfaces come
+    /// and go. Without a rate limit no interface is touched.
     #[toml(default)]
-    #[schemars(example = &"auto", example = ["eth0"])]
+    #[schemars(example = &"auto", example = ["eth*", "wg0"])]
     pub interfaces: Field<Interfaces>,
     /// The part of the cgroup v2 tree this policy applies to: a path below its mount point. Default: `/`, all
     /// of it.

@@ -49,13 +49,20 @@ pub struct Source {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     line_starts: Vec<usize>,
+    /// Whether it keeps to itself where something was said.
+    placeless: bool,
 }
 
 impl Source {
     pub(crate) fn new(order: usize, path: PathBuf, text: String) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(ends).collect();
-        Self { order, path, text, line_starts }
+        Self { order, path, text, line_starts, placeless: false }
+    }
+
+    /// The same text, of which no place is told: what is read from it can be compared with what another text says.
+    pub(crate) fn without_places(&self) -> Self {
+        Self { placeless: true, ..Self::new(self.order, self.path.clone(), self.text.clone()) }
     }
 
     /// Whether it is a file of a `policy.d` directory, which may hold rules and workloads only.
@@ -85,6 +92,9 @@ impl Source {
     }
 
     pub(crate) fn place(&self, offset: usize) -> Place {
+        if self.placeless {
+            return Place::default();
+        }
         let (line, column) = self.position(offset);
         Place { file: self.path.clone(), line, column }
     }

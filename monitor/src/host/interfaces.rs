@@ -1,28 +1,94 @@
 //! Network interfaces.
 
-use std::{collections::BTreeSet, ffi::CString, fs, os::fd::AsRawFd as _};
+mod changes;
+mod route;
+
+use std::{
+    collections::BTreeSet,
+    ffi::{CStr, CString},
+    os::fd::AsRawFd as _,
+};
 
 use anyhow::{Context as _, Result};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 
-/// The interfaces with a default route, IPv4 or IPv6, in the agent's network namespace.
-pub fn with_default_route() -> Result<BTreeSet<String>> {
-    let v4 = procfs::net::route().context("can't read the routing table")?;
-    let default =
-        |route: &procfs::net::RouteEntry| route.destination.is_unspecified() && route.mask.is_unspecified();
-    let mut names: BTreeSet<String> = v4.into_iter().filter(default).map(|route| route.iface).collect();
-    // Absent where IPv6 is switched off.
-    let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
-    names.extend(v6.lines().filter_map(default_v6));
-    Ok(names)
+use self::route::Message;
+pub use self::{
+    changes::{Changed, Changes},
+    route::{Filter, Link},
+};
+use super::netlink::Netlink;
+
+/// A way to ask about the interfaces of one network namespace.
+#[derive(Debug)]
+pub struct Interfaces {
+    netlink: Netlink,
 }
 
-/// The interface of a line of `/proc/net/ipv6_route`, if it is a default route that leads somewhere.
-fn default_v6(line: &str) -> Option<String> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let [destination, length, _, _, _, _, _, _, _, interface] = fields[..] else { return None };
-    let default = length == "00" && destination.bytes().all(|digit| digit == b'0');
-    // The kernel's own "no route" entry is on the loopback interface.
-    (default && interface != "lo").then(|| interface.to_owned())
+impl Interfaces {
+    /// For the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open() -> Result<Self> {
+        Ok(Self { netlink: Netlink::open(None).context("can't ask the kernel for interfaces")? })
+    }
+
+    /// All there are.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn list(&mut self) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        self.dump(Link::all(), |message| links.extend(Link::read(&message)))
+            .context("can't list the interfaces")?;
+        Ok(links)
+    }
+
+    /// Indices of those with a default route, IPv4 or IPv6, in whatever routing table.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list the routes.
+    pub fn with_default_route(&mut self) -> Result<BTreeSet<u32>> {
+        let mut found = BTreeSet::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            self.dump(route::all_routes(family), |message| {
+                found.extend(route::interfaces_of_default(&message));
+            })
+            .context("can't list the routes")?;
+        }
+        Ok(found)
+    }
+
+    /// The BPF programs of traffic control where packets come in on an interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn filters(&mut self, index: u32) -> Result<Vec<Filter>> {
+        let mut filters = Vec::new();
+        self.dump(Filter::all(index), |message| filters.extend(Filter::read(&message)))
+            .context("can't list the filters of traffic control")?;
+        Ok(filters)
+    }
+
+    /// Takes one out.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_filter(&mut self, index: u32, filter: Filter) -> Result<()> {
+        let removal = filter.removal(index);
+        match self.netlink.ask(removal, NLM_F_REQUEST | NLM_F_ACK, |_: Message| {})? {
+            None => Ok(()),
+            Some(error) => Err(error).context("can't take out a filter of traffic control"),
+        }
+    }
+
+    fn dump(&mut self, question: Message, found: impl FnMut(Message)) -> Result<()> {
+        match self.netlink.ask(question, NLM_F_REQUEST | NLM_F_DUMP, found)? {
+            None => Ok(()),
+            Some(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Index of an interface, if there is one of that name.
@@ -36,51 +102,60 @@ pub fn index(name: &str) -> Option<u32> {
     }
 }
 
-/// Whether the frames of an interface begin with an Ethernet header; those of tunnels begin with the IP header.
-///
-/// # Errors
-/// If there is no such interface.
-pub fn has_link_header(name: &str) -> Result<bool> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("can't open a socket")?;
+/// The driver of an interface, as `ethtool -i` names it; none where the kernel doesn't tell.
+#[must_use]
+pub fn driver(name: &str) -> Option<String> {
+    const GET_DRIVER_INFO: u32 = 3;
+    /// `struct ethtool_drvinfo`: the command, the driver's name, and more.
+    #[repr(C)]
+    struct Info {
+        command: u32,
+        driver: [u8; 32],
+        rest: [u8; 160],
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    let mut info = Info { command: GET_DRIVER_INFO, driver: [0; 32], rest: [0; 160] };
     // SAFETY: all zeroes is a valid value of this struct of integers.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let room = request.ifr_name.len() - 1;
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()).take(room) {
         *to = from as libc::c_char;
     }
-    // SAFETY: the request lives during the call and is what this code of the kernel takes.
-    let code =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR as libc::Ioctl, &raw mut request) };
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    // SAFETY: the request and what it points to live during the call and are what this code of the kernel takes.
+    let code = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     if code == -1 {
-        let error = std::io::Error::last_os_error();
-        return Err(error).with_context(|| format!("can't tell what kind of interface {name} is"));
+        return None;
     }
-    // SAFETY: the kernel has written this part of the union.
-    let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
-    Ok(matches!(kind, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK))
+    debug_assert_eq!((info.command, info.rest.len()), (GET_DRIVER_INFO, 160));
+    let driver = CStr::from_bytes_until_nul(&info.driver).ok()?;
+    Some(driver.to_string_lossy().into_owned()).filter(|driver| !driver.is_empty())
 }
+
+/// The request for `ethtool(8)`'s questions.
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_default_route_is_told_from_the_unreachable_one() {
-        let zeros = "0".repeat(32);
-        let line = |interface| {
-            format!("{zeros} 00 {zeros} 00 {zeros} 00000400 00000001 00000000 00000003 {interface}")
-        };
-        assert_eq!(default_v6(&line("eth0")).as_deref(), Some("eth0"));
-        assert_eq!(default_v6(&line("lo")), None);
-        assert_eq!(default_v6(&line("eth0").replacen("00 ", "40 ", 1)), None);
-        assert_eq!(default_v6("x"), None);
+    fn the_loopback_interface_is_listed() {
+        let links = Interfaces::open().unwrap().list().unwrap();
+        let lo = links.iter().find(|link| link.name == "lo").unwrap();
+        assert_eq!(Some(lo.index), index("lo"));
+        assert!(lo.loopback && lo.ethernet);
+        assert!(lo.mtu > 1000, "{lo:?}");
+        assert_eq!(index("no such"), None);
+        assert_eq!(driver("no such"), None);
     }
 
     #[test]
-    fn loopback_has_an_index() {
-        assert!(index("lo").is_some());
-        assert_eq!(index("no such"), None);
-        assert!(has_link_header("lo").unwrap());
-        assert!(has_link_header("no such").is_err());
+    fn default_routes_lead_over_interfaces_that_exist() {
+        let mut interfaces = Interfaces::open().unwrap();
+        let links = interfaces.list().unwrap();
+        for index in interfaces.with_default_route().unwrap() {
+            assert!(links.iter().any(|link| link.index == index), "{index}");
+        }
     }
 }

@@ -76,21 +76,14 @@ impl Rates {
         Ok(Self { tables: Mutex::new(tables) })
     }
 
-    /// Puts the rate limits of a policy in force: writes the half that isn't, then switches.
+    /// Puts the rate limits of a policy in force: writes the half that isn't, then switches. Buckets, penalties and bans
+    /// stay as they are. `interfaces` are those that have an entry.
     ///
     /// # Errors
     /// When the kernel refuses an entry; then what was in force still is.
-    pub fn apply(&self, policy: &Compiled) -> Result<()> {
-        self.replace(policy, |_| Ok(()))
-    }
-
-    /// The same; `prepare` is called for the generation that comes into force, right before.
-    ///
-    /// # Errors
-    /// When the kernel refuses an entry, and those of `prepare`; then what was in force still is.
-    pub fn replace(&self, policy: &Compiled, prepare: impl FnOnce(u32) -> Result<()>) -> Result<()> {
+    pub fn apply(&self, policy: &Compiled, interfaces: &[(String, u32)]) -> Result<()> {
         let mut tables = self.tables();
-        tables.apply(policy, prepare)?;
+        tables.apply(policy, interfaces)?;
         // A packet that read the old generation is done with it before anybody can clear its half.
         std::thread::sleep(PACKET);
         Ok(())
@@ -161,11 +154,15 @@ impl Tables {
         Ok(())
     }
 
-    fn apply(&mut self, policy: &Compiled, prepare: impl FnOnce(u32) -> Result<()>) -> Result<()> {
+    fn apply(&mut self, policy: &Compiled, interfaces: &[(String, u32)]) -> Result<()> {
         let generation = self.current.generation ^ 1;
         self.clear(generation)?;
         self.write(generation, policy).context("can't write the rate limits")?;
-        prepare(generation)?;
+        for (name, index) in interfaces {
+            let mut entry = self.interfaces.get(&(index % limits::INTERFACES), 0)?;
+            entry.rules[generation as usize] = policy.interfaces.rules_on(name);
+            self.interfaces.set(index % limits::INTERFACES, entry, 0).context("can't write INTERFACES")?;
+        }
         let Changed { left_out, .. } = self.protection.update(&policy.protected, &policy.protected_ports);
         if left_out > 0 {
             bail!("there are {left_out} protected prefixes or ports more than the kernel's tables hold");

@@ -1,6 +1,7 @@
 //! What the agent itself counts. Everything on the event path is an atomic: no lock is taken there.
 
 mod bans;
+mod interfaces;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use std::{
 use monitor_common::event::{KINDS, Kind};
 
 pub use bans::{BanFailure, BanKind, Bans, Reload};
+pub use interfaces::{Change, Interfaces};
 
 /// What the agent itself counts.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Counters {
     control: [AtomicU64; ControlOutcome::ALL.len()],
     /// Of bans.
     pub bans: Bans,
+    /// Of interfaces.
+    pub interfaces: Interfaces,
 }
 
 /// What a sink counts: each event offered to it ends up in exactly one of these.

@@ -2,6 +2,7 @@
 
 mod bans;
 mod databases;
+mod interfaces;
 
 use monitor_common::{
     count::{Family, Outcome, Stat},
@@ -19,6 +20,7 @@ pub(super) use bans::{bans_active, bans_state_failures, control_requests, penalt
 pub(super) use databases::{
     NO_WORKLOAD, database_connections, database_duration, database_open, database_received, database_sent,
 };
+pub(super) use interfaces::{attach, attach_left_out, changes, covered, uncovered};
 
 pub(super) fn events_seen<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (kind, count, value) in view.kernel.iter().flat_map(|kernel| &kernel.events) {
@@ -130,12 +132,6 @@ pub(super) fn sources_tracked<'v>(view: &'v View, out: &mut Samples<'v>) {
 pub(super) fn capability<'v>(view: &'v View, out: &mut Samples<'v>) {
     for capability in &view.facts.capabilities {
         out.add([capability.feature, capability.state, capability.reason], 1u64);
-    }
-}
-
-pub(super) fn attach<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for attachment in &view.facts.attachments {
-        out.add([&*attachment.interface, attachment.mode], 1u64);
     }
 }
 

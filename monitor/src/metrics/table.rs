@@ -132,7 +132,15 @@ pub static METRICS: &[Metric] = &[
     )
     .help("What this kernel can do for the policy in force."),
     Metric::new(Info, Enforcement, "monitor_attach_info", &["interface", "mode"], read::attach)
-        .help("How the packets of an interface are watched."),
+        .help("How the packets of an interface are watched; for 64 interfaces at most."),
+    Metric::new(Gauge, Enforcement, "monitor_attach_info_left_out", &[], read::attach_left_out)
+        .help("Interfaces whose packets are watched and for which monitor_attach_info has no room."),
+    Metric::new(Gauge, Enforcement, "monitor_interfaces_covered", &[], read::covered)
+        .help("Interfaces whose packets are watched."),
+    Metric::new(Gauge, Enforcement, "monitor_interfaces_uncovered", &["reason"], read::uncovered)
+        .help("Interfaces whose packets should be watched and are not; the log says which and why."),
+    Metric::new(Counter, Enforcement, "monitor_interface_changes_total", &["change"], read::changes)
+        .help("Interfaces that came to be watched or ceased to be, and how; unheard: events that were lost, made up for by looking."),
     Metric::new(Gauge, Enforcement, "monitor_enforcement_live", &["path"], read::enforcement_live)
         .help("Whether the last canary of this way of enforcement was refused as it should be: 1 or 0."),
     Metric::new(

@@ -93,7 +93,8 @@ fn metrics() -> Metrics {
     metrics.update_facts(|facts| {
         facts.build = Build { version: "0.1.0".into(), object_sha256: "ab".into() };
         facts.capabilities = vec![Capability { feature: "lsm", state: "missing", reason: "refused" }];
-        facts.attachments = vec![Attachment { interface: "eth0".into(), mode: "generic" }];
+        facts.interfaces.attachments = vec![Attachment { interface: "eth0".into(), mode: "generic" }];
+        facts.interfaces.covered = 3;
         facts.policy = Some(Policy { sha256: "cd".into(), generation: 3, mode: "observe" });
     });
     metrics.attach(Arc::new(Fixed(full())));

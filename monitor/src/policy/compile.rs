@@ -1,6 +1,9 @@
 //! Compiles the checked configuration into the tables of the kernel programs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use monitor_common::{
@@ -20,7 +23,7 @@ use monitor_common::{
 
 use super::{
     globs::{self, Globs},
-    interfaces::ByInterface,
+    interfaces::OnInterfaces,
     patterns::{Named, Patterns},
     ports::{by_port, indices},
     prefixes::{Prefixes, mapped},
@@ -29,7 +32,7 @@ use super::{
     workloads::{Accounts, Subjects},
 };
 use crate::{
-    config::{Attach, Config, IfHeld, ListKind, PacketInterface, Packets, Protocol},
+    config::{Config, ListKind, Protocol},
     host::{file::Tree, ssh::Ssh},
 };
 
@@ -91,11 +94,9 @@ pub struct Compiled {
     pub asks_cgroup: bool,
     /// Workloads, those without a name included.
     pub workload_count: usize,
+    /// What is different from interface to interface.
+    pub interfaces: Arc<OnInterfaces>,
     files: Vec<Named>,
-    rate_interfaces: ByInterface,
-    rates_everywhere: RuleSet,
-    packets: Packets,
-    overrides: ByInterface,
 }
 
 impl Compiled {
@@ -132,6 +133,7 @@ impl Compiled {
             rule.sockets.iter().for_each(|socket| patterns.socket(&socket.value, rule_member(index)));
         }
         let database_rules = database_rules(config, &host.cannot, &mut subjects.masks, &mut degraded)?;
+        let raw_rule = raw_rule(config, &host.cannot, &mut degraded)?;
         let database_ports = by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..])));
         let mut addresses = Prefixes::new(
             config.databases.iter().enumerate().map(|(index, rule)| (index, &rule.addresses[..])),
@@ -150,13 +152,12 @@ impl Compiled {
                 bail!("the {what} need {} prefixes, more than {}", prefixes.len(), limits::PREFIXES);
             }
         }
-        let named = config.packets.interfaces.iter().map(|interface| std::slice::from_ref(&interface.name));
         let in_cgroup =
             |workload: &crate::config::Workload| !workload.units.is_empty() || !workload.cgroups.is_empty();
         Ok(Self {
             exec_rules,
             database_rules,
-            raw_rule: config.raw_sockets.as_ref().map(raw_rule),
+            raw_rule,
             rate_rules: rates.rules,
             unparsed_rule: rates.unparsed,
             workload_count: subjects.count(),
@@ -171,10 +172,7 @@ impl Compiled {
             rate_head: rates.head,
             rate_sources: rates.sources,
             source_sets: rates.source_sets,
-            rate_interfaces: rates.interfaces,
-            rates_everywhere: rates.everywhere,
-            overrides: ByInterface::new(named.enumerate())?,
-            packets: config.packets.clone(),
+            interfaces: Arc::new(OnInterfaces::new(config, rates.interfaces, rates.everywhere)?),
             globs: globs::compile(&patterns.globs)?,
             classes: patterns.classes,
             protected: config.agent.protect.prefixes.iter().map(mapped).collect(),
@@ -196,22 +194,6 @@ impl Compiled {
         self.protected
             .extend(ssh.peers.iter().map(|peer| mapped(&(*peer, if peer.is_ipv4() { 32 } else { 128 }))));
         self.protected_ports.extend(ssh.ports.iter().map(|port| port_index(TCP, *port)));
-    }
-
-    /// All rate limits that hold on an interface, those that don't ask included.
-    #[must_use]
-    pub fn rules_on(&self, interface: &str) -> RuleSet {
-        self.rates_everywhere.or(&self.rate_interfaces.look_up(interface))
-    }
-
-    /// How the packet programs attach to an interface, and what to do where another program holds it.
-    #[must_use]
-    pub fn attach_on(&self, interface: &str) -> (Attach, IfHeld) {
-        let first = self.overrides.look_up(interface).take_first();
-        match first.and_then(|index| self.packets.interfaces.get(index as usize)) {
-            Some(PacketInterface { attach, if_held, .. }) => (*attach, *if_held),
-            None => (self.packets.attach, self.packets.if_held),
-        }
     }
 
     /// The files that the policy names by path, each with what it stands for.

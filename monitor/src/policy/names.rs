@@ -7,9 +7,10 @@ use monitor_common::{
     policy::{Mode, RuleKind, WorkloadSet, masks::Direction},
 };
 
+use super::rate_counters::RateCounters;
 use crate::config::{BANNED, Config, UNPARSED};
 
-/// Names of rules and workloads, in file order.
+/// Names of rules and workloads, in file order; those of rate limits by their counters ([`RateCounters`]).
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     rules: [Vec<(Arc<str>, Mode)>; RuleKind::ALL.len()],
@@ -24,7 +25,6 @@ impl Names {
     /// Those of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let row = |name: &str, mode: crate::config::Mode| (Arc::from(name), Mode::from(mode));
         Self {
             rules: [
                 config.execs.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
@@ -40,6 +40,19 @@ impl Names {
                 (BAN_COUNTER, row(BANNED, crate::config::Mode::Enforce)),
             ],
         }
+    }
+
+    /// Those of a configuration that follows on others, with the counters that its rate limits have.
+    #[must_use]
+    pub fn counted(config: &Config, counters: &RateCounters) -> Self {
+        let mut names = Self::new(config);
+        let mode =
+            |name: &str| config.rate_limits.iter().find(|rule| rule.name == name).map(|rule| rule.mode);
+        // What was counted under a rule that has gone stays where it was counted.
+        let gone = crate::config::Mode::Observe;
+        names.rules[RuleKind::RateLimit as usize] =
+            counters.names().iter().map(|name| row(name, mode(name).unwrap_or(gone))).collect();
+        names
     }
 
     /// The rules of a kind, with the mode that the configuration gives them.
@@ -79,6 +92,10 @@ impl Names {
     pub fn of<'a>(&'a self, set: &'a WorkloadSet) -> impl Iterator<Item = &'a Arc<str>> {
         self.workloads.iter().enumerate().filter(|(index, _)| set.contains(*index)).map(|(_, name)| name)
     }
+}
+
+fn row(name: &str, mode: crate::config::Mode) -> (Arc<str>, Mode) {
+    (Arc::from(name), Mode::from(mode))
 }
 
 fn directions(rule: &crate::config::Database) -> Vec<Direction> {

@@ -10,7 +10,7 @@ use crate::config::{self, Config, Report, Severity};
 pub struct Unenforceable {
     /// Why execs can be neither refused nor killed before they run, if so.
     pub exec: Option<&'static str>,
-    /// Why nothing is seen of unix sockets, if so.
+    /// Why nothing is seen of unix sockets, if so; nothing is seen of packet sockets then, either.
     pub unix: Option<&'static str>,
 }
 
@@ -93,9 +93,25 @@ pub(super) fn database_rules(
     Ok(tables)
 }
 
-/// Who may open raw sockets.
-pub(super) fn raw_rule(rule: &config::RawSockets) -> Rule {
-    Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), rule.mode.into())
+/// Who may open raw sockets. Packet sockets are seen by the same security hooks as unix sockets, or not at all.
+pub(super) fn raw_rule(
+    config: &Config,
+    cannot: &Unenforceable,
+    degraded: &mut Vec<(String, &'static str)>,
+) -> Result<Option<Rule>, Report> {
+    let Some(rule) = &config.raw_sockets else { return Ok(None) };
+    let refuses = rule.mode == config::Mode::Enforce && rule.action == config::Action::Deny;
+    if refuses && cannot.unix.is_some() {
+        let (name, reason) =
+            ("raw_sockets", "packet sockets are not seen without BPF LSM, raw IP sockets are");
+        if !rule.degrade {
+            let help = "write `degrade = \"observe\"` in the table to do without packet sockets: nothing is seen of them then, \
+                        raw IP sockets are refused all the same";
+            return Err(cannot_hold(config, name, &rule.place, reason, help));
+        }
+        degraded.push((name.to_owned(), reason));
+    }
+    Ok(Some(Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), rule.mode.into())))
 }
 
 impl From<config::Mode> for Mode {

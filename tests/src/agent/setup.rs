@@ -1,6 +1,11 @@
 //! How an agent is configured and started.
 
-use std::{fs, net::SocketAddr, path::Path, sync::MutexGuard};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::MutexGuard,
+};
 
 use anyhow::Result;
 
@@ -8,7 +13,7 @@ use super::{Agent, LIFE, notify::Notify, records::Records, turn};
 use crate::{cgroup::Cgroup, netns::Netns, place::Place, program::Program, wait::deadline};
 
 /// Names of files in the agent's own directory.
-const CONFIG: &str = "monitor.toml";
+pub(super) const CONFIG: &str = "monitor.toml";
 const RECORDS: &str = "records.jsonl";
 
 /// Whether the agent only says what it would have done.
@@ -38,11 +43,13 @@ impl Mode {
 pub struct Setup<'a> {
     mode: Mode,
     scope: String,
-    interfaces: Vec<&'a str>,
+    interfaces: String,
     netns: Option<&'a Netns>,
     home: Option<&'a Cgroup>,
     listen: String,
     events: bool,
+    protect: Vec<&'a str>,
+    state: Option<PathBuf>,
     rules: String,
 }
 
@@ -52,18 +59,26 @@ impl<'a> Setup<'a> {
         Self {
             mode,
             scope: scope.scope(),
-            interfaces: Vec::new(),
+            interfaces: "[]".into(),
             netns: None,
             home: None,
             listen: "127.0.0.1:0".into(),
             events: true,
+            protect: Vec::new(),
+            state: None,
             rules: String::new(),
         }
     }
 
     /// Names the interfaces to watch.
-    pub fn interfaces(mut self, names: &[&'a str]) -> Self {
-        self.interfaces = names.to_vec();
+    pub fn interfaces(mut self, names: &[&str]) -> Self {
+        self.interfaces = format!("{names:?}");
+        self
+    }
+
+    /// Lets it watch the interfaces with a default route.
+    pub fn auto(mut self) -> Self {
+        self.interfaces = "\"auto\"".into();
         self
     }
 
@@ -91,6 +106,18 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Names addresses that no rule may drop.
+    pub fn protecting(mut self, addresses: &[&'a str]) -> Self {
+        self.protect = addresses.to_vec();
+        self
+    }
+
+    /// Lets it keep its bans there, for the next agent; else they go with its own directory.
+    pub fn state(mut self, directory: PathBuf) -> Self {
+        self.state = Some(directory);
+        self
+    }
+
     /// Adds rules and workloads, as TOML.
     pub fn rules(mut self, rules: &str) -> Self {
         self.rules.push_str(rules);
@@ -100,10 +127,10 @@ impl<'a> Setup<'a> {
 
     /// The configuration file's text.
     pub fn config(&self, records: &str) -> String {
-        let Self { mode, scope, interfaces, listen, events, rules, .. } = self;
+        let Self { mode, scope, interfaces, listen, events, protect, rules, .. } = self;
         format!(
             "mode = \"{}\"\n\n\
-             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces:?}\n\n\
+             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\n\n\
              [metrics]\nlisten = {listen:?}\n\n\
              [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\n\n\
              {rules}",
@@ -120,9 +147,10 @@ impl<'a> Setup<'a> {
         fs::write(&config, self.config(&place.join(RECORDS).display().to_string()))?;
         fs::create_dir_all(run_directory)?;
         let program = Program::monitor()?.arg("run").arg("--config").arg(config);
+        // Never the machine's own: what one scenario bans must not be banned in the next.
+        let state = self.state.clone().unwrap_or_else(|| place.join("state"));
         let program = program.arg("--run-dir").arg(run_directory);
-        // What one agent keeps of bans and penalties must not reach another test's.
-        let mut program = program.arg("--state-dir").arg(place.join("state"));
+        let mut program = program.arg("--state-dir").arg(state);
         if let Some(netns) = self.netns {
             program = program.within(netns)?;
         }

@@ -90,10 +90,15 @@ impl Scene {
         interfaces: &[&'static str],
         limit: &str,
     ) -> Result<Agent<'_>> {
+        self.setup(attach, mode, interfaces, limit).start()
+    }
+
+    /// Such an agent, not started.
+    pub fn setup(&self, attach: &str, mode: Mode, interfaces: &[&'static str], limit: &str) -> Setup<'_> {
         let packets =
             if attach == "auto" { String::new() } else { format!("[packets]\nattach = \"{attach}\"\n") };
         let rule = format!("{packets}[[rate_limit]]\nname = \"flood\"\nports = [{PORT}]\n{limit}\n");
-        Setup::new(mode, &self.group).within(&self.server).interfaces(interfaces).rules(&rule).start()
+        Setup::new(mode, &self.group).within(&self.server).interfaces(interfaces).rules(&rule)
     }
 
     /// Counts datagrams at the port over one family.

@@ -4,6 +4,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds in a second.
 const SECOND: i128 = 1_000_000_000;
+/// The clocks are read one after the other: a time that is a whole second but for this was one.
+const BETWEEN: i128 = 10_000_000;
 /// An end that never comes.
 pub const NEVER: u64 = u64::MAX;
 
@@ -34,11 +36,11 @@ impl Now {
         seconds(self.wall_ns)
     }
 
-    /// When it is `monotonic_ns`: seconds since the epoch, rounded up. `None`: never.
+    /// When it is `monotonic_ns`: seconds since the epoch, rounded up but for some milliseconds. `None`: never.
     #[must_use]
     pub fn wall(&self, monotonic_ns: u64) -> Option<i64> {
         let ahead = i128::from(monotonic_ns) - i128::from(self.monotonic_ns);
-        (monotonic_ns != NEVER).then(|| seconds(self.wall_ns + ahead + SECOND - 1))
+        (monotonic_ns != NEVER).then(|| seconds(self.wall_ns + ahead + SECOND - 1 - BETWEEN))
     }
 
     /// The other way round. What was before the boot is the boot.
@@ -75,6 +77,8 @@ mod tests {
         let after = Now { monotonic_ns: 7_000_000_000, wall_ns: 1_700_000_601 * SECOND };
         assert_eq!(after.monotonic(wall), 3_007_000_000_000);
         assert_eq!(after.monotonic(Some(1)), 0, "before the boot");
+        let later = Now { wall_ns: after.wall_ns + 5_000_000, ..after };
+        assert_eq!(later.wall(after.monotonic(wall)), wall, "no second more each time");
         assert_eq!((after.monotonic(None), after.wall(NEVER)), (NEVER, None));
     }
 }

@@ -67,7 +67,7 @@ impl Simulator {
             kernel.load(probe)?;
         }
         let rates = Rates::new(&mut kernel)?;
-        rates.apply(&policy)?;
+        rates.apply(&policy, &[])?;
         be_alone()?;
         let rules = rules(&policy, &names);
         Ok(Self {
@@ -141,7 +141,7 @@ impl Judge for Simulator {
         self.interface = name.map(str::to_owned);
         // Without a name, it is an interface that the program doesn't know.
         match name {
-            Some(name) => self.rates.know_interface(LOOPBACK, true, self.policy.rules_on(name)),
+            Some(name) => self.rates.know_interface(LOOPBACK, true, self.policy.interfaces.rules_on(name)),
             None => self.rates.forget_interface(LOOPBACK),
         }
     }

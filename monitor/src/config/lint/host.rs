@@ -23,13 +23,14 @@ fn missing_interfaces(lints: &mut Lints) {
         Interfaces::Auto => &[][..],
         Interfaces::Named(names) => names,
     };
-    let help = "write one that `ip link` shows, or `interfaces = \"auto\"`";
-    let of_agent = of_agent.iter().map(|name| (name, help));
+    let help = "write one that `ip link` shows, or `interfaces = \"auto\"`; a glob may be for one that is made later";
+    let of_agent = of_agent.iter().filter(|name| !is_glob(&name.value)).map(|name| (name, help));
     let of_limits = config.rate_limits.iter().flat_map(|rule| &rule.interfaces);
     let of_packets = config.packets.interfaces.iter().map(|interface| &interface.name);
     let later = "write one that `ip link` shows; it is fine if it is made later";
     let others = of_limits.chain(of_packets).map(|name| (name, later));
-    for (name, help) in of_agent.chain(others.filter(|(name, _)| !is_glob(&name.value))) {
+    let others = others.filter(|(name, _)| !is_glob(&name.value));
+    for (name, help) in of_agent.chain(others) {
         if interfaces::index(&name.value).is_none() {
             let message = format!("there is no interface {} on this host", quoted(&name.value));
             lints.warn(&name.place, message, help);
@@ -80,9 +81,10 @@ fn unenforceable(lints: &mut Lints) {
     if let Some(rule) = &config.raw_sockets
         && rule.action == Action::Deny
         && rule.mode == Mode::Enforce
+        && !rule.degrade
     {
         let message = format!("packet sockets can't be refused on this host: {reason}; raw sockets are");
-        lints.warn(&rule.place, message, remedy);
+        lints.warn(&rule.place, message, help);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::model::{Interfaces, Mode, Per, RateLimit};
 use crate::config::networks::Networks;
 use crate::config::pattern::is_glob;
 use crate::config::source::quoted;
-use crate::policy::ports;
+use crate::policy::{interfaces::ByInterface, ports};
 use monitor_common::policy::ports::PORT_INDICES;
 
 /// So many exceptions of a rule without effect are reported.
@@ -91,7 +91,8 @@ fn addresses(lints: &mut Lints, rule: &RateLimit) {
 /// Warns about interfaces where no packet is counted.
 fn interfaces(lints: &mut Lints, rule: &RateLimit) {
     let Interfaces::Named(watched) = &lints.config.agent.interfaces else { return };
-    let is_watched = |name: &String| watched.iter().any(|other| other.value == *name);
+    let Ok(watched) = ByInterface::new([(0, &watched[..])].into_iter()) else { return };
+    let is_watched = |name: &String| !watched.look_up(name).is_empty();
     for name in rule.interfaces.iter().filter(|name| !is_glob(&name.value) && !is_watched(&name.value)) {
         let shown = quoted(&name.value);
         let message = format!("{} holds nowhere on {shown}: its packets are not watched", quoted(&rule.name));

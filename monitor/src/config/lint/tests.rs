@@ -153,14 +153,14 @@ fn a_host_may_not_be_able_to_hold_a_rule() {
         [
             "2:1 warning: nothing is seen of the unix sockets of `a` on this host: `bpf` is not among the security modules of its kernel (lockdown,yama) | boot with `lsm=lockdown,yama,bpf`; or write `degrade = \"observe\"` in the rule".to_owned(),
             "12:1 warning: `c` can't be enforced on this host: `bpf` is not among the security modules of its kernel (lockdown,yama), and it schedules in real time, where a program runs before it can be killed | boot with `lsm=lockdown,yama,bpf`; or write `degrade = \"observe\"` in the rule".to_owned(),
-            format!("23:1 warning: {packets}: `bpf` is not among the security modules of its kernel (lockdown,yama); raw sockets are | boot with `lsm=lockdown,yama,bpf`"),
+            format!("23:1 warning: {packets}: `bpf` is not among the security modules of its kernel (lockdown,yama); raw sockets are | boot with `lsm=lockdown,yama,bpf`; or write `degrade = \"observe\"` in the rule"),
         ]
     );
     assert_eq!(
         of(None, false),
         [
             "2:1 warning: nothing is seen of the unix sockets of `a` on this host: its kernel doesn't say whether BPF LSM is active | see its security modules with `mount -t securityfs none /sys/kernel/security`; or write `degrade = \"observe\"` in the rule".to_owned(),
-            format!("23:1 warning: {packets}: its kernel doesn't say whether BPF LSM is active; raw sockets are | see its security modules with `mount -t securityfs none /sys/kernel/security`"),
+            format!("23:1 warning: {packets}: its kernel doesn't say whether BPF LSM is active; raw sockets are | see its security modules with `mount -t securityfs none /sys/kernel/security`; or write `degrade = \"observe\"` in the rule"),
         ]
     );
 }
@@ -193,7 +193,7 @@ fn names_may_be_unknown_to_the_host() {
     assert_eq!(
         linted_on(&text, &facts),
         [
-            "1:31 warning: there is no interface `nowhere0` on this host | write one that `ip link` shows, or `interfaces = \"auto\"`".to_owned(),
+            "1:31 warning: there is no interface `nowhere0` on this host | write one that `ip link` shows, or `interfaces = \"auto\"`; a glob may be for one that is made later".to_owned(),
             format!("1:53 warning: there is no cgroup `/no/where` on this host | {cgroup}"),
             format!("4:9 warning: there is no user `no-such` in `/etc/passwd` | {}", account('u')),
             format!("5:10 warning: there is no group `no-such` in `/etc/group` | {}", account('g')),

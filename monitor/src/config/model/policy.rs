@@ -152,6 +152,8 @@ pub struct RawSockets {
     pub action: Action,
     /// Its own mode, else that of the configuration.
     pub mode: Mode,
+    /// Whether to do without packet sockets where the kernel doesn't see them.
+    pub degrade: bool,
     /// Where it was said.
     pub place: Place,
 }

@@ -197,7 +197,7 @@ impl Attach {
 pub enum IfHeld {
     /// The next way to attach is tried.
     Next,
-    /// The agent doesn't start.
+    /// The interface stays uncovered, and the agent doesn't start.
     Stop,
 }
 

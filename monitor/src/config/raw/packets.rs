@@ -20,7 +20,7 @@ pub(crate) struct Packets {
     #[schemars(example = &"tcx")]
     pub attach: Field<Attach>,
     /// What happens where another XDP program holds an interface: `next` (default) goes to the next way to attach,
-    /// `stop` refuses to start. It is never replaced.
+    /// `stop` leaves the interface uncovered, and refuses to start. It is never replaced.
     #[toml(default)]
     #[schemars(example = &"stop")]
     pub if_held: Field<IfHeld>,

@@ -201,6 +201,10 @@ pub(crate) struct RawSockets {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// `observe`: where this kernel doesn't see packet sockets, do without them instead of refusing to start.
+    #[toml(default)]
+    #[schemars(example = &"observe")]
+    pub degrade: Field<Degrade>,
 }
 
 /// What a database rule does.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml_spanner::{Context, Failed, FromToml, Item, Span};
 
+use crate::config::limits::MAX_INTERFACE_GLOB_BYTES;
+
 /// A value and its place in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {
@@ -238,7 +240,7 @@ impl JsonSchema for Interfaces {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"oneOf": [
             {"const": "auto"},
-            {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 15}},
+            {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": MAX_INTERFACE_GLOB_BYTES}},
         ]})
     }
 }

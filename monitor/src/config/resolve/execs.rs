@@ -141,6 +141,7 @@ pub(super) fn raw_sockets(
             RawAction::Deny => Action::Deny,
         },
         mode: raw.mode.or(mode),
+        degrade: raw.degrade.given().is_some(),
         place: file.place(*span),
     })
 }

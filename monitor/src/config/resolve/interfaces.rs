@@ -27,7 +27,7 @@ pub(super) fn interfaces(file: &mut Checker, at: &At<raw::Interfaces>) -> Option
     }
     let mut found: Vec<Spanned<String>> = Vec::new();
     for name in names.items.iter().take(MAX_INTERFACES) {
-        if file.accept(name.span, name_of_one(&name.value)).is_none() {
+        if file.accept(name.span, entry(&name.value)).is_none() {
             continue;
         }
         if found.iter().any(|other| other.value == name.value) {
@@ -40,11 +40,11 @@ pub(super) fn interfaces(file: &mut Checker, at: &At<raw::Interfaces>) -> Option
     Some(Interfaces::Named(found))
 }
 
-fn name_of_one(name: &str) -> Result<(), Wrong> {
-    if name == "auto" {
+fn entry(text: &str) -> Result<String, Wrong> {
+    if text == "auto" {
         return Err(("`auto` can't stand in a list".into(), "write `interfaces = \"auto\"`".into()));
     }
-    check_name(name)
+    name_or_glob(text)
 }
 
 fn check_name(name: &str) -> Result<(), Wrong> {

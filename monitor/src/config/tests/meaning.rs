@@ -94,8 +94,10 @@ fn exec_rules() {
 fn raw_sockets() {
     let raw = load(EVERY_KEY).raw_sockets.unwrap();
     assert_eq!((raw.allow, raw.action, raw.mode), (vec![2], Action::Deny, Mode::Observe));
+    assert!(raw.degrade);
     let least = load("mode = 'enforce'\n[raw_sockets]\nallow = []\n").raw_sockets.unwrap();
     assert_eq!((least.allow, least.action, least.mode), (vec![], Action::Alert, Mode::Enforce));
+    assert!(!least.degrade);
     assert_eq!(load("").raw_sockets, None);
 }
 

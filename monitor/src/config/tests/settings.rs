@@ -27,6 +27,14 @@ fn interfaces() {
             text: "[agent]\ninterfaces = [\"eth0\", \"eth0\"]\n",
             found: &["2:23 warning: the interface `eth0` is listed twice | remove one of them"],
         },
+        Case { text: "[agent]\ninterfaces = [\"eth*\", \"wg0\", \"{br,veth}?\"]\n", found: &[] },
+        Case {
+            text: "[agent]\ninterfaces = [\"e**\", \"[x\"]\n",
+            found: &[
+                "2:15 error: `**` has no meaning in the interface `e**` | write a single `*`",
+                "2:22 error: `[` is not closed in `[x` | close it with `]` before the next `/`; to match `[` itself write `[[]`",
+            ],
+        },
     ]);
 }
 

@@ -1,51 +1,34 @@
 //! Asks the kernel for sockets, and to close one.
 
-use std::{
-    fs::File,
-    os::fd::{AsFd as _, OwnedFd},
-};
+use std::{fs::File, os::fd::AsFd as _};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use monitor_common::event::Endpoint;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkSerializable};
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SockDiagDestroy, SockDiagMessage,
     inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
 };
 use rustix::{
     io::Errno,
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
-        netlink::{self, SocketAddrNetlink},
-    },
+    net::netlink,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 use super::{Connection, Listing, MOST, NotClosed};
-
-/// More than the kernel puts into one answer (`SKB_WITH_OVERHEAD(32768)`).
-const BUFFER: usize = 64 * 1024;
+use crate::host::netlink::Netlink;
 
 /// A way to ask about the sockets of one network namespace, whatever namespace the caller is in.
 #[derive(Debug)]
 pub struct Diag {
-    socket: OwnedFd,
-    sequence: u32,
+    netlink: Netlink,
 }
 
 impl Diag {
     /// For the network namespace of the calling thread.
     pub fn open() -> Result<Self> {
-        let flags = SocketFlags::CLOEXEC;
-        let kind = Some(netlink::SOCK_DIAG);
-        let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, kind)
-            .context("can't ask the kernel for sockets (NETLINK_SOCK_DIAG)")?;
-        // Connected to the kernel, it takes no messages from anybody else.
-        rustix::net::connect(&socket, &SocketAddrNetlink::new(0, 0))
-            .context("can't reach the kernel by netlink")?;
-        Ok(Self { socket, sequence: 0 })
+        let netlink = Netlink::open(Some(netlink::SOCK_DIAG));
+        Ok(Self { netlink: netlink.context("can't ask the kernel for sockets (NETLINK_SOCK_DIAG)")? })
     }
 
     /// For the network namespace of a process. Needs `CAP_SYS_ADMIN`.
@@ -92,7 +75,6 @@ impl Diag {
         };
         let id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
         let request = request(family, protocol, states, id);
-        self.send(NetlinkPayload::from(request), NLM_F_REQUEST | NLM_F_DUMP)?;
         let found = |response: InetResponseHeader| {
             if listing.connections.len() < MOST {
                 listing.connections.push(connection(response, protocol));
@@ -100,7 +82,7 @@ impl Diag {
                 listing.left_out += 1;
             }
         };
-        match self.answer(found)? {
+        match self.ask(request, NLM_F_REQUEST | NLM_F_DUMP, found)? {
             None => Ok(()),
             Some(error @ Errno::NOENT) => Err(error).context(
                 "the kernel lacks what lists sockets: load the modules inet_diag, tcp_diag and udp_diag \
@@ -121,9 +103,8 @@ impl Diag {
         let protocol = connection.local.protocol;
         let request = request(family, protocol, StateFlags::all(), connection.id.clone());
         let failed = |_| NotClosed::Failed(Errno::IO);
-        self.send(NetlinkPayload::from(SockDiagDestroy::new(request)), NLM_F_REQUEST | NLM_F_ACK)
-            .map_err(failed)?;
-        match self.answer(|_| {}).map_err(failed)? {
+        let request = SockDiagDestroy::new(request);
+        match self.ask(request, NLM_F_REQUEST | NLM_F_ACK, |_| {}).map_err(failed)? {
             None => Ok(()),
             // By the cookie, a socket that has the same addresses is told from the one that was meant.
             Some(Errno::NOENT | Errno::STALE) => Err(NotClosed::Gone),
@@ -132,62 +113,24 @@ impl Diag {
         }
     }
 
-    fn send<M: NetlinkSerializable>(&mut self, payload: NetlinkPayload<M>, flags: u16) -> Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut message = NetlinkMessage::new(NetlinkHeader::default(), payload);
-        message.header.flags = flags;
-        message.header.sequence_number = self.sequence;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        rustix::net::send(&self.socket, &bytes, SendFlags::empty()).context("can't ask the kernel")?;
-        Ok(())
-    }
-
-    /// Takes the answer to the last request to its end: an error of the kernel's, or none.
-    fn answer(&mut self, mut found: impl FnMut(InetResponseHeader)) -> Result<Option<Errno>> {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let (size, _) = match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
-                Ok(received) => received,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error).context("the kernel's answer can't be received"),
-            };
-            let mut rest = &buffer[..size];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                    .map_err(|error| anyhow!("the kernel's answer makes no sense: {error}"))?;
-                // Messages begin at multiples of four.
-                let length = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(length..).unwrap_or_default();
-                if message.header.sequence_number != self.sequence {
-                    // The rest of an answer that was given up.
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                        found(response.header)
-                    }
-                    NetlinkPayload::Done(done) => return Ok(errno(done.code)),
-                    NetlinkPayload::Error(error) => {
-                        return Ok(error.code.and_then(|code| errno(code.get())));
-                    }
-                    NetlinkPayload::Overrun(_) => bail!("the kernel's answer is incomplete"),
-                    _ => {}
-                }
+    /// Asks, and takes the answer to its end.
+    fn ask(
+        &mut self,
+        question: impl NetlinkSerializable,
+        flags: u16,
+        mut found: impl FnMut(InetResponseHeader),
+    ) -> Result<Option<Errno>> {
+        self.netlink.ask(question, flags, |message| {
+            if let SockDiagMessage::InetResponse(response) = message {
+                found(response.header);
             }
-        }
+        })
     }
 }
 
 fn request(family: u8, protocol: u8, states: StateFlags, socket_id: SocketId) -> SockDiagMessage {
     let extensions = ExtensionFlags::empty();
     SockDiagMessage::InetRequest(InetRequest { family, protocol, extensions, states, socket_id })
-}
-
-/// The kernel gives errors as negative numbers, and 0 for none.
-fn errno(code: i32) -> Option<Errno> {
-    (code != 0).then(|| Errno::from_raw_os_error(code.wrapping_neg()))
 }
 
 fn connection(response: InetResponseHeader, protocol: u8) -> Connection {

@@ -26,7 +26,7 @@ pub enum Request {
     /// A process binds a socket to an address, to be the server there.
     #[command(after_help = "Example:\n  monitor explain bind --exe /usr/bin/nc --to 0.0.0.0:5432")]
     Bind(Bind),
-    /// A packet arrives from another host.
+    /// A packet arrives from another host. What comes over the loopback device is never judged.
     #[command(after_help = "Example:\n  monitor explain source --from 10.9.9.9 --to-port 5432")]
     Source(Source),
     /// A process connects to a unix socket, or makes one.

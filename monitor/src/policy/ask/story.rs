@@ -163,7 +163,13 @@ fn outcome(request: &Request, verdict: u8) -> &'static str {
         Request::Exec(_) => {
             "it is refused with EPERM, or killed before its first instruction where the kernel has no BPF LSM"
         }
-        Request::Source(_) => "the packet is dropped",
+        Request::Source(source) if source.from.to_canonical().is_loopback() => {
+            "the packet would be dropped if it came over an interface; this address comes over the loopback device only, \
+             which the kernel programs never judge, so it passes"
+        }
+        Request::Source(_) => {
+            "the packet is dropped; one of this host itself comes over the loopback device, which is never judged, and passes"
+        }
         Request::Unix(_) => "it is refused with EPERM where the kernel has BPF LSM, and passes elsewhere",
         Request::Connect(_) | Request::Bind(_) | Request::Raw(_) => "it is refused with EPERM",
     }

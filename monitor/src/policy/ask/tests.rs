@@ -197,6 +197,24 @@ fn what_cannot_be_asked_is_told() {
 }
 
 #[test]
+fn what_comes_over_the_loopback_device_is_said_to_pass() {
+    let told = |asker: &mut Asker, from: &str| {
+        let request = serde_json::json!({"source": {"from": from, "to_port": 5432, "to": "10.0.0.1"}});
+        let request: Request = serde_json::from_value(request).unwrap();
+        let asked = asker.ask(&request).unwrap();
+        asker.explain(&asked, None).sentence
+    };
+    with(POLICY, |asker| {
+        for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let told = told(asker, loopback);
+            assert!(told.contains("loopback device only") && told.ends_with("so it passes"), "{told}");
+        }
+        let told = told(asker, "10.0.3.7");
+        assert!(told.contains("the packet is dropped; one of this host itself"), "{told}");
+    });
+}
+
+#[test]
 fn a_file_is_known_by_all_its_names() {
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();

@@ -64,10 +64,13 @@ fn an_interface_has_its_rules_and_its_way_to_attach() {
     let accounts = AnyAccounts::new(None);
     let host = Host { tree: None, accounts: &accounts, cannot: Unenforceable::default() };
     let policy = Compiled::new(&config, &host).unwrap();
-    assert_eq!([policy.rules_on("eth0").bits[0], policy.rules_on("wg1").bits[0]], [0b01, 0b11]);
-    assert_eq!(policy.attach_on("eth0"), (Attach::Tcx, IfHeld::Next));
-    assert_eq!(policy.attach_on("wg0"), (Attach::Tcx, IfHeld::Stop));
-    assert_eq!(policy.attach_on("wg1"), (Attach::Tc, IfHeld::Next));
+    assert_eq!(
+        [policy.interfaces.rules_on("eth0").bits[0], policy.interfaces.rules_on("wg1").bits[0]],
+        [0b01, 0b11]
+    );
+    assert_eq!(policy.interfaces.attach_on("eth0"), (Attach::Tcx, IfHeld::Next));
+    assert_eq!(policy.interfaces.attach_on("wg0"), (Attach::Tcx, IfHeld::Stop));
+    assert_eq!(policy.interfaces.attach_on("wg1"), (Attach::Tc, IfHeld::Next));
 }
 
 #[test]

@@ -125,8 +125,11 @@ struct Thread {
     switches: u64,
 }
 
-/// The threads of a process, by id.
+/// The threads of a process, by id. None where it is this one, which only holds programs: its own work is no cost of them.
 fn threads(pid: u32) -> Result<BTreeMap<u32, Thread>> {
+    if pid == std::process::id() {
+        return Ok(BTreeMap::new());
+    }
     let directory = format!("/proc/{pid}/task");
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(&directory).with_context(|| format!("listing {directory}"))?.flatten() {

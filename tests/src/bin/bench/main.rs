@@ -9,6 +9,7 @@
 //! many seconds; what an honest client notices.
 
 mod cost;
+mod empty;
 mod host;
 mod operation;
 mod packets;

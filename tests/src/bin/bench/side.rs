@@ -8,7 +8,7 @@ use tests::{
     wait::deadline,
 };
 
-use crate::tracer::Tracer;
+use crate::{empty::Empty, tracer::Tracer};
 
 /// Something that may run beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +21,16 @@ pub enum Side {
     AgentWithEvents,
     /// The agent stopped by a signal while its ring has room: the kernel programs alone, nobody is woken.
     Programs,
+    /// Programs that return at once on the agent's hooks: the floor of any agent.
+    Empty,
     /// The distribution's exec tracer, limited to the same cgroup.
     Tracer,
 }
 
 impl Side {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Nothing, Self::Agent, Self::AgentWithEvents, Self::Programs, Self::Tracer];
+    pub const ALL: [Self; 6] =
+        [Self::Nothing, Self::Agent, Self::AgentWithEvents, Self::Programs, Self::Empty, Self::Tracer];
 
     /// Its name in the report.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Side {
             Self::Agent => "agent, findings to a file",
             Self::AgentWithEvents => "agent, events to a file",
             Self::Programs => "agent, stopped",
+            Self::Empty => "empty hooks",
             Self::Tracer => "execsnoop",
         }
     }
@@ -58,6 +61,7 @@ impl Side {
                 signal(&agent, libc::SIGSTOP)?;
                 Beside::Agent(Box::new(agent), true)
             }
+            Self::Empty => Beside::Empty(Empty::attach()?),
             Self::Tracer => Beside::Tracer(Tracer::start(scope)?),
         })
     }
@@ -70,6 +74,8 @@ pub enum Beside {
     Nothing,
     /// An agent, and whether it is stopped.
     Agent(Box<Agent<'static>>, bool),
+    /// Empty programs, held by this process.
+    Empty(Empty),
     /// The tracer.
     Tracer(Tracer),
 }
@@ -80,6 +86,7 @@ impl Beside {
         match self {
             Self::Nothing => None,
             Self::Agent(agent, _) => Some(agent.pid()),
+            Self::Empty(_) => Some(std::process::id()),
             Self::Tracer(tracer) => Some(tracer.pid()),
         }
     }
@@ -96,6 +103,7 @@ impl Beside {
                 }
                 agent.stop()?;
             }
+            Self::Empty(empty) => drop(empty),
             Self::Tracer(tracer) => drop(tracer),
         }
         held.wait_until_gone(deadline(20.0))

@@ -90,7 +90,10 @@ impl Scene {
             mode(random, text);
         }
         if random.bool() {
-            let _ = writeln!(text, "[raw_sockets]\nallow = {:?}\naction = \"deny\"", some(random, 0));
+            // Where there is no BPF LSM, raw IP sockets are judged all the same.
+            let allow = some(random, 0);
+            let _ =
+                writeln!(text, "[raw_sockets]\nallow = {allow:?}\naction = \"deny\"\ndegrade = \"observe\"");
         }
     }
 }

@@ -79,6 +79,8 @@ fn interfaces_may_be_missing_or_not_watched() {
             format!("6:21 warning: there is no interface `nowhere1` on this host | {later}"),
         ]
     );
+    let text = "agent = { interfaces = [\"l?\"] }\n".to_owned() + &limit("a", "interfaces = [\"lo\"]");
+    assert_eq!(linted(&text), [""; 0]);
     let text = "agent = { interfaces = [] }\n".to_owned() + &limit("a", "interfaces = [\"lo\", \"wg*\"]");
     assert_eq!(
         linted(&text),

@@ -1,0 +1,84 @@
+//! Sees again and again for itself that what is attached acts: a link can be taken away, and there are ways to have hooks
+//! fall silent while they stay attached.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{kernel::canary, metrics::Counters};
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(5);
+/// How often the thread looks whether the agent ends.
+const NAP: Duration = Duration::from_millis(200);
+
+/// The ways of enforcement that are looked at.
+pub(super) struct Canaries {
+    /// `path` label and expected outcome for execs; `None` without an exec rule.
+    pub(super) exec: Option<(&'static str, canary::Outcome)>,
+    /// Where people see it.
+    pub(super) counters: Arc<Counters>,
+}
+
+/// The `path` label of the canary of execs, and what is to become of it.
+pub(super) fn expected(exec_lsm: bool) -> (&'static str, canary::Outcome) {
+    match exec_lsm {
+        true => ("exec_lsm", canary::Outcome::Refused),
+        false => ("exec_signal", canary::Outcome::Killed),
+    }
+}
+
+impl Canaries {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub(super) fn start(self, stop: Arc<AtomicBool>) -> Result<JoinHandle<()>> {
+        let builder = std::thread::Builder::new().name("canaries".to_owned());
+        builder.spawn(move || self.run(&stop)).context("can't start the thread of the canaries")
+    }
+
+    fn run(&self, stop: &AtomicBool) {
+        let (mut exec, mut connect) = (Told(true), Told(true));
+        let mut looked = Instant::now();
+        while !stop.load(Relaxed) {
+            std::thread::sleep(NAP);
+            if looked.elapsed() < EVERY {
+                continue;
+            }
+            looked = Instant::now();
+            if let Some((path, expected)) = self.exec {
+                match canary::exec() {
+                    Ok(outcome) => self.note(&mut exec, path, outcome == expected),
+                    // It was not even begun: that says nothing of enforcement.
+                    Err(error) => tracing::warn!("{error:#}"),
+                }
+            }
+            self.note(&mut connect, "connect", canary::connect());
+        }
+    }
+
+    fn note(&self, told: &mut Told, path: &'static str, live: bool) {
+        self.counters.canary(path, live, jiff::Timestamp::now());
+        if told.0 != live && live {
+            tracing::info!(path, "what must be refused is refused again");
+        } else if told.0 != live {
+            tracing::error!(
+                path,
+                "what must be refused is not refused any more: somebody has taken a kernel program away or switched it off \
+                 (`kernel.ftrace_enabled`); rules of this kind don't hold until the agent is restarted"
+            );
+        }
+        told.0 = live;
+    }
+}
+
+/// What was said last.
+struct Told(bool);
