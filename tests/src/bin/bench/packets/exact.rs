@@ -29,7 +29,7 @@ const GOAL: f64 = 0.01;
 /// How often to look what has arrived.
 const LOOK: Duration = Duration::from_millis(1);
 /// Floods last longer than what is counted of them, by this factor.
-const LONGER: f64 = 1.1;
+const LONGER: f64 = 1.3;
 
 const FLOODS: [Flood; 6] = [
     Flood { from: From::One, sources: 1.0, per_second: 1000.0, burst: 1000.0, clock: "coarse" },
@@ -57,7 +57,7 @@ fn one(flood: &Flood, seconds: f64, scope: &Cgroup) -> Result<Value> {
     // Both end where the same rule counts them, each on a CPU of its own.
     let links = [stage.source(0, flood.from, To::Server)?, stage.source(1, flood.from, To::Server)?];
     let paces = on_both(&links, |source, cpu| source.pace(cpu))?;
-    let counts = paces.map(|pace| (LONGER * seconds / pace.as_secs_f64()) as u32);
+    let counts = paces.map(|pace| (LONGER * seconds * 1e9 / pace) as u32);
     // What that took out of the buckets comes back.
     thread::sleep(Duration::from_secs_f64(burst / per_second));
     let before = stage.arrived()?;

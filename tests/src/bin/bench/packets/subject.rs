@@ -158,10 +158,8 @@ impl Subject {
             Self::WholeUnlimited => ours(&rule("all", PORT, &format!("per = \"rule\"\n{UNLIMITED}")))?,
             Self::Unlimited => ours(&(room() + &rule("each", PORT, &newcomers(UNLIMITED))))?,
             Self::WholeOver => ours(&rule("all", PORT, &format!("per = \"rule\"\n{LIMITED}")))?,
-            // One a minute: each of a million is over it.
-            Self::Over => {
-                ours(&(room() + &rule("each", PORT, &newcomers("packets = \"1/min\"\nburst = 1"))))?
-            }
+            // One an hour: each of a million is over it until the end.
+            Self::Over => ours(&(room() + &rule("each", PORT, &newcomers("packets = \"1/h\"\nburst = 1"))))?,
             Self::OverExact => ours(&rule("each", PORT, "packets = \"1000/s\"\nburst = 10"))?,
             Self::Rules => ours(&rules(1))?,
             Self::RulesApply => ours(&rules(6))?,
