@@ -88,7 +88,7 @@ fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
     if over.cause == Cause::Penalty as u64 && over.whose & fact::PROVEN == 0 {
         return;
     }
-    let mut penalty = 0;
+    let (mut penalty, mut counts_anew) = (0, false);
     if over.whose & fact::OWN != 0 {
         contest(slot, now);
         // SAFETY: a field of a live map value. Not atomic: of two CPUs' counts at one moment, one may be missing.
@@ -99,10 +99,16 @@ fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
             times
         };
         if rule.penalty.for_ns != 0 && times >= rule.penalty.after && over.cause != Cause::Penalty as u64 {
-            penalty = penalise(arrival, rule, slot, over.whose);
+            penalty = penalise(arrival, rule, over.whose);
+            counts_anew = true;
         }
     }
     report(arrival, rule, slot, now, over.cause, penalty);
+    if counts_anew {
+        // After the report, which tells how many it took.
+        // SAFETY: a field of a live map value.
+        unsafe { (&raw mut (*slot).over).write_volatile(0) };
+    }
 }
 
 /// From a refusal on, established connections of the source have buckets of their own: what it can't be blamed for mustn't
@@ -126,15 +132,13 @@ fn contest(slot: *mut Slot, now: u64) {
 
 /// Imposes a penalty; its length in nanoseconds, 0 where there is no room for it.
 #[inline(always)]
-fn penalise(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, whose: u64) -> u64 {
+fn penalise(arrival: *mut Arrival, rule: &RateRule, whose: u64) -> u64 {
     let (tag, addr) = (field!(arrival, tag), masked(arrival, rule));
     let strikes = bans::ban(tag, addr, rule.id).map_or(0, |ban| ban.strikes);
     let length = penalty_ns(&rule.penalty, strikes);
     // Whoever talks over a connection of this host has not forged their address.
     let flags = if whose & fact::KEPT != 0 { Ban::PROVEN } else { 0 };
     let until_ns = field!(arrival, now_ns).saturating_add(length);
-    // SAFETY: a field of a live map value.
-    unsafe { (&raw mut (*slot).over).write_volatile(0) };
     if bans::impose(tag, addr, rule.id, &Ban { until_ns, strikes: strikes.wrapping_add(1), flags }) {
         length
     } else {

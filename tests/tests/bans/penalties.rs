@@ -46,6 +46,10 @@ fn a_penalty_comes_after_so_many_packets_over_and_ends() -> Result<()> {
         assert!(list(&agent)?.is_empty(), "a penalty already");
         check(gap(&line)?, 2.0);
         line.check("after the penalty", [true, true])?;
+        let finding = agent.records().wait_for("the finding of the penalty", deadline(10.0), |record| {
+            record["type"] == "finding" && !record["penalty_seconds"].is_null()
+        })?;
+        assert!(finding["dropped"].as_u64() >= Some(AFTER), "it took {AFTER}: {finding}");
         agent.stop()?;
     }
     Ok(())
