@@ -59,8 +59,8 @@ counts! {
     OwnDoing = 4 => Suppressed "self";
     /// A datagram without a connection that no rule speaks of; counted, but not worth a record each.
     Datagram = 5 => Suppressed "datagram";
-    /// The same over-limit or refused source was reported less than a second ago; or the same attempt to connect was
-    /// asked about twice.
+    /// The same over-limit or refused source was reported less than a second ago, or too many others were; or the same
+    /// attempt to connect was asked about twice.
     Repeated = 6 => Suppressed "repeated";
     /// A refusal by a canary of the agent.
     Canary = 7 => Suppressed "canary";
