@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use aya::{
 };
 
 use crate::{
+    bpf::{self, bpf_cmd},
     cgroup, netns,
     wait::{Deadline, eventually},
 };
@@ -123,14 +124,6 @@ impl Inventory {
 /// # Errors
 /// When the kernel refuses it, or the program has no link.
 pub fn detach(pid: u32, program: &str) -> Result<usize> {
-    const GET_FD_BY_ID: libc::c_long = 30;
-    const DETACH: libc::c_long = 34;
-    // As `union bpf_attr` begins for both commands.
-    let call = |command: libc::c_long, number: u32| {
-        let attributes = [number, 0, 0, 0];
-        // SAFETY: the attributes outlive the call.
-        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) }
-    };
     let held = Inventory::of(pid)?;
     let named = |id: u32| {
         let is_it =
@@ -143,12 +136,15 @@ pub fn detach(pid: u32, program: &str) -> Result<usize> {
         if !ours || !named(link.program_id()) {
             continue;
         }
-        let fd = call(GET_FD_BY_ID, link.id());
-        ensure!(fd >= 0, "opening link {}: {}", link.id(), io::Error::last_os_error());
-        // SAFETY: a descriptor that nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        let done = call(DETACH, fd.as_raw_fd() as u32);
-        ensure!(done == 0, "detaching link {}: {}", link.id(), io::Error::last_os_error());
+        let (mut open, mut detach) = (bpf::attributes(), bpf::attributes());
+        open.__bindgen_anon_6.__bindgen_anon_1.link_id = link.id();
+        // SAFETY: there are no pointers in these attributes.
+        let fd = unsafe { bpf::make(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut open) };
+        let fd = fd.with_context(|| format!("opening link {}", link.id()))?;
+        detach.link_detach.link_fd = fd.as_raw_fd() as u32;
+        // SAFETY: as above.
+        let done = unsafe { bpf::command(bpf_cmd::BPF_LINK_DETACH, &mut detach) };
+        done.with_context(|| format!("detaching link {}", link.id()))?;
         detached += 1;
     }
     ensure!(detached > 0, "program {program} of process {pid} has no link");

@@ -10,6 +10,8 @@
 #[cfg(feature = "scenarios")]
 pub mod agent;
 #[cfg(feature = "scenarios")]
+pub mod bpf;
+#[cfg(feature = "scenarios")]
 pub mod capture;
 #[cfg(feature = "scenarios")]
 pub mod cgroup;

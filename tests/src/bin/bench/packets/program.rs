@@ -2,29 +2,13 @@
 //!
 //! A few instructions need no compiler, and what is measured is then what is written here.
 
-use std::{
-    io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    ptr,
-};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
-
-/// An instruction of the kernel's machine (`struct bpf_insn`).
-type Instruction = u64;
-
-const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Instruction {
-    (code as u64)
-        | ((to | from << 4) as u64) << 8
-        | (offset as u16 as u64) << 16
-        | (immediate as u32 as u64) << 32
-}
+use tests::bpf::{self, EXIT, Instruction, bpf_attach_type, bpf_cmd, bpf_prog_type, instruction, set};
 
 const fn copy(to: u8, from: u8) -> Instruction {
     instruction(0xbf, to, from, 0, 0)
-}
-const fn set(to: u8, value: i32) -> Instruction {
-    instruction(0xb7, to, 0, 0, value)
 }
 const fn add(to: u8, value: i32) -> Instruction {
     instruction(0x07, to, 0, 0, value)
@@ -54,7 +38,6 @@ const fn skip_if_greater(one: u8, other: u8, by: i16) -> Instruction {
 const fn call(helper: i32) -> Instruction {
     instruction(0x85, 0, 0, 0, helper)
 }
-const EXIT: Instruction = instruction(0x95, 0, 0, 0, 0);
 
 const PRANDOM: i32 = 7;
 const REDIRECT: i32 = 23;
@@ -121,102 +104,39 @@ impl Program {
     }
 
     fn load(instructions: &[Instruction]) -> Result<Self> {
-        #[repr(C)]
-        struct Load {
-            kind: u32,
-            count: u32,
-            instructions: u64,
-            license: u64,
-            log: [u64; 2],
-            version_and_flags: u64,
-            name: [u8; 16],
-        }
-        const LOAD: libc::c_int = 5;
-        const XDP: u32 = 6;
-        let load = Load {
-            kind: XDP,
-            count: instructions.len() as u32,
-            instructions: instructions.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            log: [0; 2],
-            version_and_flags: 0,
-            name: *b"bench\0\0\0\0\0\0\0\0\0\0\0",
+        let program = bpf::Program {
+            kind: bpf_prog_type::BPF_PROG_TYPE_XDP,
+            attach: bpf::ANYWHERE,
+            attach_to: 0,
+            name: "bench",
+            instructions,
         };
-        // SAFETY: the pointers in there live during the call.
-        unsafe { bpf(LOAD, &mut { load }) }.context("loading a program of the benchmark").map(Self)
+        program.load().context("loading a program of the benchmark").map(Self)
     }
 
     /// Attaches it to an interface of this thread's namespace.
     pub fn attach(&self, interface: u32) -> Result<Link> {
-        #[repr(C)]
-        struct Create {
-            program: u32,
-            interface: u32,
-            kind: u32,
-            flags: u32,
-            rest: [u64; 4],
-        }
-        const CREATE: libc::c_int = 28;
-        const KIND: u32 = 37;
-        let program = self.0.as_raw_fd() as u32;
-        // SAFETY: no pointers in there.
-        let link =
-            unsafe { bpf(CREATE, &mut Create { program, interface, kind: KIND, flags: 0, rest: [0; 4] }) };
+        let link = bpf::link(&self.0, interface, bpf_attach_type::BPF_XDP);
         link.context("attaching a program of the benchmark").map(Link)
     }
 
     /// Runs it over a frame that the kernel makes `count` times, each as if it had come from a driver and with what the
     /// program says carried out; how long each took, nanoseconds.
     pub fn run(&self, frame: &[u8], count: u32) -> Result<u32> {
-        #[repr(C)]
-        #[derive(Default)]
-        struct Run {
-            program: u32,
-            verdict: u32,
-            length: u32,
-            length_out: u32,
-            frame: u64,
-            frame_out: u64,
-            repeat: u32,
-            duration: u32,
-            context_lengths: [u32; 2],
-            contexts: [u64; 2],
-            flags: u32,
-            cpu: u32,
-            batch: u32,
-            padding: u32,
-        }
-        const RUN: libc::c_int = 10;
         const LIVE_FRAMES: u32 = 1 << 1;
         /// As many as a driver takes at once (`NAPI_POLL_WEIGHT`).
         const BATCH: u32 = 64;
-        let mut run = Run {
-            program: self.0.as_raw_fd() as u32,
-            length: frame.len() as u32,
-            frame: frame.as_ptr() as u64,
-            repeat: count,
-            flags: LIVE_FRAMES,
-            batch: BATCH,
-            ..Run::default()
-        };
-        // SAFETY: the frame lives during the call, and is as long as is said.
-        unsafe { command(RUN, &mut run) }.context("sending frames")?;
-        Ok(run.duration)
+        let mut attr = bpf::attributes();
+        attr.test.prog_fd = self.0.as_raw_fd() as u32;
+        attr.test.data_size_in = frame.len() as u32;
+        attr.test.data_in = frame.as_ptr() as u64;
+        attr.test.repeat = count;
+        attr.test.flags = LIVE_FRAMES;
+        attr.test.batch_size = BATCH;
+        // SAFETY: the frame lives during the call, and is as long as is said; the kernel has written the duration.
+        unsafe {
+            bpf::command(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr).context("sending frames")?;
+            Ok(attr.test.duration)
+        }
     }
-}
-
-/// Makes something in the kernel.
-///
-/// # Safety
-/// The argument must be what the command takes, with pointers that live during the call.
-unsafe fn bpf<T>(number: libc::c_int, argument: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: as the caller promises; the descriptor is new.
-    unsafe { command(number, argument).map(|fd| OwnedFd::from_raw_fd(fd)) }
-}
-
-/// As [`bpf`], for a command that makes nothing.
-unsafe fn command<T>(number: libc::c_int, argument: &mut T) -> io::Result<i32> {
-    // SAFETY: as the caller promises.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, number, ptr::from_mut(argument), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
