@@ -29,7 +29,7 @@ use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Report, Severity, render_all};
 pub use lint::lint;
-pub use load::Loaded;
+pub use load::{Difference, Loaded};
 pub use model::{
     Account, Action, Agent, Args, Attach, BANNED, Class, Config, Database, Exec, Format, IfHeld, Interfaces,
     Limit, ListKind, Metrics, Mode, PacketInterface, Packets, Pattern, Penalty, Per, Protect, Protocol, Rate,

@@ -46,7 +46,7 @@ impl Canaries {
     }
 
     fn run(&self, stop: &AtomicBool) {
-        let (mut exec, mut connect) = (Told(true), Told(true));
+        let (mut exec, mut connect) = (true, true);
         let mut looked = Instant::now();
         while !stop.load(Relaxed) {
             std::thread::sleep(NAP);
@@ -65,20 +65,18 @@ impl Canaries {
         }
     }
 
-    fn note(&self, told: &mut Told, path: &'static str, live: bool) {
+    /// `told` is what was said last.
+    fn note(&self, told: &mut bool, path: &'static str, live: bool) {
         self.counters.canary(path, live, jiff::Timestamp::now());
-        if told.0 != live && live {
+        if *told != live && live {
             tracing::info!(path, "what must be refused is refused again");
-        } else if told.0 != live {
+        } else if *told != live {
             tracing::error!(
                 path,
                 "what must be refused is not refused any more: somebody has taken a kernel program away or switched it off \
                  (`kernel.ftrace_enabled`); rules of this kind don't hold until the agent is restarted"
             );
         }
-        told.0 = live;
+        *told = live;
     }
 }
-
-/// What was said last.
-struct Told(bool);

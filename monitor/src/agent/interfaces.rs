@@ -122,11 +122,12 @@ impl Covering {
     ///
     /// # Errors
     /// When an interface would need a place that another has, or the kernel refuses; then what was in force still is.
-    pub fn adopt(&self, rates: &Rates, policy: &Compiled) -> Result<()> {
+    pub fn adopt(&self, policy: &Compiled) -> Result<()> {
         // Nothing is covered meanwhile.
         match &mut *self.lock() {
             Some(Holding { coverage, .. }) => coverage.adopt(policy),
-            None => rates.apply(policy, &[]),
+            // The agent is stopping: no program is left that a policy could be for.
+            None => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::Config,
     host::{accounts::Accounts, file::Tree, ssh::Ssh},
-    kernel::{object, rates::Rates},
+    kernel::object,
     metrics::{self, Metrics, Reload},
     policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
@@ -25,8 +25,6 @@ use crate::{
 pub struct Reloader {
     /// Where it is read; `None` for the default place.
     pub path: Option<PathBuf>,
-    /// The tables of rate limits.
-    pub rates: Arc<Rates>,
     /// What is attached to interfaces.
     pub covering: Covering,
     /// Bans; none without a rate limit.
@@ -76,12 +74,14 @@ impl Reloader {
         for warning in &warnings {
             tracing::warn!("{}: {}", warning.place(), warning.message());
         }
-        if state.config.says_the_same(&config) {
+        let difference = state.config.difference(&config);
+        if !difference.packets && difference.elsewhere.is_empty() {
             tracing::info!("the policy says what it said before");
             return Ok(None);
         }
         let mut policy = self.compile(&config).map_err(|error| (Reload::Invalid, error))?;
-        needs_no_restart(state, &config, &policy).map_err(|error| (Reload::NeedsRestart, error))?;
+        needs_no_restart(state, &config, &policy, &difference.elsewhere)
+            .map_err(|error| (Reload::NeedsRestart, error))?;
         let mut rate_counters = state.rate_counters.clone();
         let counted = rate_counters.assign(&config, &mut policy.rate_rules);
         counted.map_err(|error| (Reload::NeedsRestart, error))?;
@@ -90,7 +90,7 @@ impl Reloader {
         let before = self.counters.in_force();
         let rate_rules = policy.rate_rules.clone();
         self.counters.set_in_force(InForce { names: names.clone(), rate_rules });
-        if let Err(error) = self.covering.adopt(&self.rates, &policy) {
+        if let Err(error) = self.covering.adopt(&policy) {
             self.counters.set_in_force(InForce::clone(&before));
             return Err((Reload::Failed, error));
         }
@@ -125,8 +125,7 @@ impl Reloader {
 }
 
 /// What can't be changed while the agent runs.
-fn needs_no_restart(state: &State, config: &Config, policy: &Compiled) -> Result<()> {
-    let differs = state.config.differs_beside_packets(config);
+fn needs_no_restart(state: &State, config: &Config, policy: &Compiled, differs: &[&str]) -> Result<()> {
     if !differs.is_empty() {
         bail!(
             "it says something else in {}, and only what is said of packets ([[rate_limit]], [packets] and [agent] protect) \

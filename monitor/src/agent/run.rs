@@ -87,7 +87,6 @@ pub async fn run(options: Options) -> Result<()> {
     let keeping = bans.as_ref().map(|bans| bans.keep_up(Arc::clone(&stop))).transpose()?;
     let reloader = Arc::new(Reloader {
         path: options.config_path.clone(),
-        rates: Arc::clone(&engine.rates),
         covering: covering.clone(),
         bans: bans.clone(),
         counters: Arc::clone(&engine.counters),

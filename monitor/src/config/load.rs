@@ -103,20 +103,33 @@ impl Loaded {
     }
 }
 
+/// In what two configurations differ. A rule that says the same at another place is the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Whether they say something else of packets: rate limits, how they are counted, and what is protected from them; or
+    /// have another mode.
+    pub packets: bool,
+    /// The names of the other parts in which they do.
+    pub elsewhere: Vec<&'static str>,
+}
+
 impl Config {
-    /// The names of the parts in which another configuration says something else, but for what it says of packets: rate
-    /// limits, how they are counted, and what is protected from them. A rule that says the same at another place is the same.
+    /// In what another configuration differs.
     #[must_use]
-    pub fn differs_beside_packets(&self, other: &Self) -> Vec<&'static str> {
+    pub fn difference(&self, other: &Self) -> Difference {
         let (Some(mut old), Some(new)) = (self.without_places(), other.without_places()) else {
-            return vec!["the configuration as a whole"];
+            return Difference { packets: true, elsewhere: vec!["the configuration as a whole"] };
         };
-        old.agent.protect = new.agent.protect.clone();
+        let packets = old.mode != new.mode
+            || old.packets != new.packets
+            || old.rate_limits != new.rate_limits
+            || old.agent.protect != new.agent.protect;
+        old.agent.protect.clone_from(&new.agent.protect);
         let attaches = |config: &Self| {
             let packets = config.packets.clone();
             (packets.attach, packets.if_held, packets.interfaces)
         };
-        [
+        let elsewhere = [
             ("[agent]", old.agent != new.agent),
             ("[metrics]", old.metrics != new.metrics),
             ("[[sink]]", old.sinks != new.sinks),
@@ -125,19 +138,9 @@ impl Config {
             ("[[exec]]", old.execs != new.execs),
             ("[raw_sockets]", old.raw_sockets != new.raw_sockets),
             ("how [packets] attaches to interfaces", attaches(&old) != attaches(&new)),
-        ]
-        .into_iter()
-        .filter_map(|(part, differs)| differs.then_some(part))
-        .collect()
-    }
-
-    /// Whether another configuration says the same.
-    #[must_use]
-    pub fn says_the_same(&self, other: &Self) -> bool {
-        let (Some(old), Some(new)) = (self.without_places(), other.without_places()) else { return false };
-        let packets = old.packets == new.packets && old.rate_limits == new.rate_limits;
-        let protect = old.agent.protect == new.agent.protect;
-        old.mode == new.mode && packets && protect && self.differs_beside_packets(other).is_empty()
+        ];
+        let differing = elsewhere.into_iter().filter_map(|(part, differs)| differs.then_some(part));
+        Difference { packets, elsewhere: differing.collect() }
     }
 
     /// Read once more from its texts, without places.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{EVERY_KEY, load};
-use crate::config::{Account, Action, Class, ListKind, Mode, Pattern, Spanned};
+use crate::config::{Account, Action, Class, Difference, ListKind, Mode, Pattern, Spanned};
 
 fn values<T: Clone>(list: &[Spanned<T>]) -> Vec<T> {
     list.iter().map(|entry| entry.value.clone()).collect()
@@ -88,6 +88,21 @@ fn exec_rules() {
     let list = &config.execs[2];
     assert_eq!((list.list, values(&list.files)), (ListKind::Allow, vec![path("/usr/bin/pg_dump")]));
     assert_eq!((list.mode, &list.args), (Mode::Enforce, &None));
+}
+
+#[test]
+fn what_differs_is_found_and_places_are_not_looked_at() {
+    let old = load(EVERY_KEY);
+    let differs = |change: &dyn Fn(String) -> String| old.difference(&load(&change(EVERY_KEY.to_owned())));
+    let nothing = Difference { packets: false, elsewhere: vec![] };
+    assert_eq!(differs(&|text| text), nothing);
+    assert_eq!(differs(&|text| format!("# a remark\n\n{}", text.replace(" = ", "  =  "))), nothing);
+    let packets = Difference { packets: true, elsewhere: vec![] };
+    assert_eq!(differs(&|text| text.replace("memory = \"32MiB\"", "memory = \"64MiB\"")), packets);
+    let exec = "\n[[exec]]\nname = \"one more\"\ndeny = [\"/x\"]\n";
+    assert_eq!(differs(&|text| text + exec).elsewhere, ["[[exec]]"]);
+    let raw = differs(&|text| text.replace("degrade = \"observe\"\n\n[packets]", "\n[packets]"));
+    assert_eq!(raw, Difference { packets: false, elsewhere: vec!["[raw_sockets]"] });
 }
 
 #[test]
