@@ -51,21 +51,39 @@ const BUILTIN_NAME: &str = "<built-in>";
 
 impl Config {
     /// Reads the main file (without one: [`DEFAULT_PATH`] if it exists, else the built-in configuration) and
-    /// the files of `policy.d` beside it.
+    /// the files of `policy.d` beside it, for an agent that acts by it as root.
     ///
     /// # Errors
-    /// Everything that is wrong with any of the files. The warnings of a good configuration come with it.
+    /// Everything that is wrong with any of the files, and who besides root and this user may change them. The warnings of a
+    /// good configuration come with it.
     pub fn load(main: Option<&Path>) -> Result<(Self, Vec<Diagnostic>), Report> {
-        if let Some(main) = main {
-            return Loaded::from_files(&[main.to_owned()]).into_result();
-        }
-        let (files, mut warnings) = load::default_files(Path::new(DEFAULT_PATH));
+        Self::from_main(main, Loaded::refuse_untrusted)
+    }
+
+    /// As [`Config::load`], for who only wants to know what it says: anybody may have written it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the files.
+    pub fn read(main: Option<&Path>) -> Result<(Self, Vec<Diagnostic>), Report> {
+        Self::from_main(main, |_| ())
+    }
+
+    fn from_main(
+        main: Option<&Path>,
+        judge: impl FnOnce(&mut Loaded),
+    ) -> Result<(Self, Vec<Diagnostic>), Report> {
+        let (files, mut warnings) = match main {
+            Some(main) => (vec![main.to_owned()], Vec::new()),
+            None => load::default_files(Path::new(DEFAULT_PATH)),
+        };
         if files.is_empty() {
             let (config, more) = Loaded::from_text(Path::new(BUILTIN_NAME), DEFAULT_TEXT).into_result()?;
             warnings.extend(more);
             return Ok((config, warnings));
         }
-        Loaded::from_files(&files).into_result()
+        let mut loaded = Loaded::from_files(&files);
+        judge(&mut loaded);
+        loaded.into_result()
     }
 
     /// The built-in configuration: observes, serves metrics and writes every event to standard output.

@@ -13,3 +13,4 @@ mod netlink;
 pub mod placement;
 pub mod processes;
 pub mod ssh;
+pub mod trust;

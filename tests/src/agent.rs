@@ -9,6 +9,7 @@ mod setup;
 
 use std::{
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::ExitStatus,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -150,8 +151,17 @@ impl Agent<'_> {
     /// # Errors
     /// When the file can't be changed, or the agent has ended.
     pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) -> Result<()> {
+        self.reconfigure_as(0o644, change)
+    }
+
+    /// As [`Agent::reconfigure`], with this mode of the file.
+    ///
+    /// # Errors
+    /// As [`Agent::reconfigure`].
+    pub fn reconfigure_as(&mut self, mode: u32, change: impl FnOnce(String) -> String) -> Result<()> {
         let (path, next) = (self.place.join(setup::CONFIG), self.place.join("next.toml"));
         std::fs::write(&next, change(std::fs::read_to_string(&path)?))?;
+        std::fs::set_permissions(&next, std::fs::Permissions::from_mode(mode))?;
         // As an editor does it: the agent never reads half of it.
         std::fs::rename(&next, &path)?;
         self.running.signal(libc::SIGHUP)

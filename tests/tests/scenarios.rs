@@ -15,5 +15,6 @@ mod lifecycle;
 mod parity;
 mod rate_limit;
 mod raw_sockets;
+mod safety;
 mod simulate;
 mod workloads;

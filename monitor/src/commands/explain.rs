@@ -67,7 +67,7 @@ struct Brief<'a> {
 /// # Errors
 /// If the configuration is wrong, or the request can't be understood.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (config, warnings) = Config::load(args.config.as_deref())?;
+    let (config, warnings) = Config::read(args.config.as_deref())?;
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.place(), warning.message());
     }

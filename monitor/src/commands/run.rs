@@ -1,10 +1,14 @@
 //! `monitor run`: the agent.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use crate::{agent, config, kernel::load::KernelLog};
+use crate::{agent, config, host::trust, kernel::load::KernelLog};
 
 /// Arguments of `monitor run`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +33,9 @@ pub struct Args {
 /// # Errors
 /// What keeps it from starting, or made it stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    for directory in [&args.run_dir, &args.state_dir] {
+        own(directory)?;
+    }
     let (config, warnings) = config::Config::load(args.config.as_deref())?;
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.place(), warning.message());
@@ -46,4 +53,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     runtime.block_on(agent::run::run(options))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a directory in which others could put what the agent takes for its own. One that isn't there yet is made by it.
+fn own(directory: &Path) -> Result<()> {
+    match trust::check(directory) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(untrusted)) => bail!(
+            "others than root and the user of the agent may change what is in {}: {untrusted}; {}",
+            directory.display(),
+            untrusted.remedy()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("can't look at {}", directory.display())),
+    }
 }

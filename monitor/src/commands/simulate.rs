@@ -86,7 +86,7 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
 /// # Errors
 /// If the policy is wrong or has no rate limit, the capture can't be read, or the kernel can't run the program.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (config, warnings) = Config::load(Some(&args.policy))?;
+    let (config, warnings) = Config::read(Some(&args.policy))?;
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.place(), warning.message());
     }

@@ -61,7 +61,7 @@ struct Outcome {
 /// # Errors
 /// If the policy or a file of cases is wrong.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (config, warnings) = Config::load(Some(&args.policy))?;
+    let (config, warnings) = Config::read(Some(&args.policy))?;
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.place(), warning.message());
     }

@@ -10,10 +10,13 @@ mod policy;
 mod rules;
 mod running;
 
+use rustix::process::geteuid;
+
 use super::diagnostic::Diagnostic;
 use super::load::Loaded;
 use super::model::Config;
 use super::source::Place;
+use crate::host::trust;
 use facts::Facts;
 use policy::Policy;
 
@@ -31,6 +34,11 @@ fn lint_on(loaded: &mut Loaded, facts: &Facts) {
             let place = Place { file: path, line: 1, column: 1 };
             let help = "take write permission from others: `chmod o-w`";
             found.push((place, files::changeable("configuration", &culprit), help.to_owned()));
+        } else if let (true, Ok(Err(untrusted))) = (geteuid().is_root(), trust::check(&path)) {
+            // Others may check what isn't in its place yet.
+            let place = Place { file: path, line: 1, column: 1 };
+            let message = format!("an agent that runs as root refuses this configuration: {untrusted}");
+            found.push((place, message, untrusted.remedy()));
         }
     }
     let Some(config) = loaded.config.take() else { return report(loaded, found) };

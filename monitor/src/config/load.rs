@@ -1,5 +1,7 @@
 //! From paths to text: which files make a configuration, and reading them.
 
+mod trusted;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -81,6 +83,16 @@ impl Loaded {
         let config = resolve(&parsed, hash.finalize().into(), &mut diagnostics);
         diagnostics.sort_by_key(Diagnostic::order);
         Self { config, diagnostics, sources }
+    }
+
+    /// Adds an error for each file, and each directory `policy.d`, that others than root and this user may change.
+    pub(crate) fn refuse_untrusted(&mut self) {
+        let found = trusted::diagnostics(&self.paths());
+        if !found.is_empty() {
+            self.config = None;
+            self.diagnostics.extend(found);
+            self.diagnostics.sort_by_key(Diagnostic::order);
+        }
     }
 
     /// The configuration with its warnings, or all errors.

@@ -1,0 +1,3 @@
+//! The agent's own safety: whom it trusts, what it may do itself, and what it lets out.
+
+mod trust;
