@@ -1,5 +1,6 @@
 //! An event as the agent tells it: the kernel's record, completed with what the record only points to.
 
+mod finding;
 pub mod text;
 
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use monitor_common::{
     event::{Actor, Endpoint, Kind},
     identity::ExeId,
     limit::Cause,
-    policy::{Mode, RuleKind, masks::Direction},
+    policy::masks::Direction,
 };
 
+pub use finding::{Ancestor, Finding, Phase, Repeats, Tags};
 pub use text::Text;
 
 use crate::host::placement::Placement;
@@ -168,21 +170,6 @@ pub struct Opener {
     pub pid: u32,
     /// Name of its first workload; none if it had none.
     pub workload: Option<Arc<str>>,
-}
-
-/// What a rule decided.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// Name of the rule.
-    pub rule: Arc<str>,
-    /// Kind of the rule.
-    pub rule_kind: RuleKind,
-    /// What was done, or in observe mode would have been: a code from `monitor_common::policy::verdict`.
-    pub verdict: u8,
-    /// Whether it was done.
-    pub mode: Mode,
-    /// A sentence for people.
-    pub why: String,
 }
 
 /// A source as people write it: an address, or a network of so many bits.

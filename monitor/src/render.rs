@@ -1,11 +1,12 @@
 //! Events and findings as lines: for machines, and for people.
 
+pub mod ecs;
 pub mod json;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod text;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::OnceLock};
 
 use monitor_common::packet::{TCP, UDP};
 
@@ -16,6 +17,8 @@ use crate::event::Text;
 pub enum Style {
     /// A JSON object.
     Json,
+    /// A JSON object of the Elastic Common Schema.
+    Ecs,
     /// Columns for people.
     Text {
         /// With terminal colours.
@@ -28,9 +31,16 @@ impl Style {
     pub fn line(self, event: &crate::event::Event, out: &mut Vec<u8>) {
         match self {
             Self::Json => json::line(event, out),
+            Self::Ecs => ecs::line(event, out),
             Self::Text { colour } => text::line(event, colour, out),
         }
     }
+}
+
+/// The name of this host, as it was when it was first asked for.
+pub fn host() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
 /// The name of an IP protocol, else its number.

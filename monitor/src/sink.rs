@@ -186,6 +186,7 @@ fn start(spec: Spec, counters: &Counters) -> Result<Sink> {
     };
     let style = match spec.format {
         Format::Json => Style::Json,
+        Format::Ecs => Style::Ecs,
         Format::Auto if !terminal => Style::Json,
         Format::Auto | Format::Text => Style::Text { colour: terminal && stdout::wants_colour() },
     };

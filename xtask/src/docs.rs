@@ -19,10 +19,12 @@ pub struct Args {
 }
 
 /// Each generated file, and the arguments with which the agent prints it.
-const FILES: [(&str, &[&str]); 3] = [
+const FILES: [(&str, &[&str]); 5] = [
     ("docs/monitor.schema.json", &["schema"]),
     ("docs/metrics.md", &["docs", "metrics"]),
     ("docs/cli.md", &["docs", "cli"]),
+    ("docs/findings.md", &["docs", "findings"]),
+    ("docs/findings.schema.json", &["schema", "findings"]),
 ];
 
 /// Runs the subcommand.

@@ -86,7 +86,8 @@ impl Reloader {
         let counted = rate_counters.assign(&config, &mut policy.rate_rules);
         counted.map_err(|error| (Reload::NeedsRestart, error))?;
         // Before, so that nothing is counted under a name that isn't known.
-        let names = Names::counted(&config, &rate_counters);
+        let mut names = Names::counted(&config, &rate_counters);
+        names.generation = state.generation + 1;
         let before = self.counters.in_force();
         let rate_rules = policy.rate_rules.clone();
         self.counters.set_in_force(InForce { names: names.clone(), rate_rules });

@@ -170,6 +170,7 @@ impl Telling {
                 self.counters.delivered(record.kind());
                 let mut event = self.enricher.complete(&record, &self.names);
                 event.finding = detect::finding(record.header(), &event, &self.names);
+                self.enricher.add_ancestry(&mut event);
                 self.sinks.send(&Arc::new(event));
             }
             Err(error) => {

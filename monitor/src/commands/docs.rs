@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::metrics;
+use crate::{metrics, render::json};
 
 /// Arguments of `monitor docs`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,8 @@ pub enum Topic {
     Metrics,
     /// Every command.
     Cli,
+    /// Every field of findings and events.
+    Findings,
 }
 
 /// Columns of the help texts, whatever the terminal has.
@@ -37,6 +39,7 @@ pub fn run(args: &Args, cli: clap::Command) -> anyhow::Result<ExitCode> {
     let document = match args.topic {
         Topic::Metrics => metrics::markdown(),
         Topic::Cli => markdown(cli),
+        Topic::Findings => json::schema::markdown(),
     };
     match io::stdout().lock().write_all(document.as_bytes()) {
         // The reader has seen enough.

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{agent, config, host::trust, kernel::load::KernelLog};
 
@@ -17,6 +17,9 @@ pub struct Args {
     /// every event to standard output.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How findings are written to standard output, whatever the configuration says.
+    #[arg(long, value_enum)]
+    pub format: Option<config::Format>,
     /// Directory for the lock that keeps a second agent away, and for the socket at which `monitor ban` asks.
     #[arg(long, value_name = "DIR", default_value = "/run/monitor")]
     pub run_dir: PathBuf,
@@ -36,9 +39,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for directory in [&args.run_dir, &args.state_dir] {
         own(directory)?;
     }
-    let (config, warnings) = config::Config::load(args.config.as_deref())?;
+    let (mut config, warnings) = config::Config::load(args.config.as_deref())?;
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.place(), warning.message());
+    }
+    if let Some(format) = args.format {
+        let mut stdout =
+            config.sinks.iter_mut().filter(|sink| sink.target == config::Target::Stdout).peekable();
+        ensure!(
+            stdout.peek().is_some(),
+            "--format says how standard output is written, and no [[sink]] is `stdout`"
+        );
+        stdout.for_each(|sink| sink.format = format);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

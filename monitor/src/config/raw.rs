@@ -99,8 +99,8 @@ pub(crate) struct Sink {
     #[toml(default, rename = "type")]
     #[schemars(rename = "type", example = &"stdout")]
     pub kind: Field<SinkKind>,
-    /// `text` (a line for people), `json` (an object a line), or `auto` (default): `text` on a terminal, else
-    /// `json`.
+    /// `text` (a line for people), `json` (an object a line), `ecs` (an object of the Elastic Common Schema), or
+    /// `auto` (default): `text` on a terminal, else `json`.
     #[toml(default)]
     #[schemars(example = &"json")]
     pub format: Field<Format>,

@@ -8,14 +8,14 @@ use monitor_common::{
 };
 
 use crate::{
-    event::{Detail, Event, Finding, Who, source_name},
+    event::{Detail, Event, Finding, Phase, Who, source_name},
     policy::Names,
 };
 
 /// `AF_PACKET` of `include/linux/socket.h`.
 const AF_PACKET: u16 = 17;
 
-/// The finding that an event is, if it is one.
+/// The finding that an event is, if it is one; without its ancestry, which is the enricher's to know.
 #[must_use]
 pub fn finding(header: &Header, event: &Event, names: &Names) -> Option<Finding> {
     if header.rule == NO_RULE || header.verdict <= verdict::ALLOW {
@@ -25,7 +25,18 @@ pub fn finding(header: &Header, event: &Event, names: &Names) -> Option<Finding>
     let rule = names.rule(rule_kind, header.rule)?.clone();
     let mode = Mode::from_code(header.mode);
     let why = format!("{}; {}", what(event), consequence(event, header.verdict, mode));
-    Some(Finding { rule, rule_kind, verdict: header.verdict, mode, why })
+    Some(Finding {
+        rule,
+        rule_kind,
+        verdict: header.verdict,
+        mode,
+        why,
+        tags: names.tags(rule_kind, header.rule),
+        phase: Phase::of(event.kind, header.verdict),
+        generation: names.generation,
+        ancestry: Vec::new(),
+        repeats: None,
+    })
 }
 
 /// What happened, against the rule.

@@ -1,5 +1,6 @@
 //! Completes what a record only points to: the program of a process, its control group, names, the time of day.
 
+mod ancestry;
 mod places;
 
 use std::{collections::HashMap, sync::Arc};
@@ -22,11 +23,23 @@ use places::Places;
 
 /// Remembers what each process runs, and where each control group lies.
 pub struct Enricher {
-    /// By process id, with the start time that tells a process from a later one with the same id.
-    programs: HashMap<u32, (u64, Arc<Program>)>,
+    /// By process id.
+    programs: HashMap<u32, Known>,
     places: Places,
     tree: Tree,
     groups: Groups,
+}
+
+/// A process that was seen or found.
+#[derive(Clone)]
+struct Known {
+    /// Tells the process from a later one with the same id, nanoseconds since boot.
+    start_ns: u64,
+    /// Its parent when it was last heard of.
+    ppid: u32,
+    program: Arc<Program>,
+    /// When `/proc` was last asked whether this still is so, nanoseconds since boot; see [`Enricher::add_ancestry`].
+    asked_ns: u64,
 }
 
 /// Start times from `/proc` come in steps of this many nanoseconds (a clock tick of 1/100 s).
@@ -36,8 +49,7 @@ impl Enricher {
     /// Knows the given processes from the start.
     #[must_use]
     pub fn new(tree: Tree, groups: Groups, found: Vec<processes::Found>) -> Self {
-        let entry = |found: processes::Found| (found.pid, (found.process.start_ns, Arc::new(found.program)));
-        let programs = found.into_iter().map(entry).collect();
+        let programs = found.into_iter().map(|found| (found.pid, Known::from(found))).collect();
         Self { programs, places: Places::default(), tree, groups }
     }
 
@@ -64,13 +76,15 @@ impl Enricher {
                 let mapped = record.header.flags & exec::flags::MAPPED != 0;
                 // What a loader maps doesn't change what the process runs.
                 if !mapped {
-                    self.learn(record.actor.pid, record.actor.start_ns, &program);
+                    let Actor { pid, ppid, start_ns, .. } = record.actor;
+                    self.learn(pid, Known::new(start_ns, ppid, Arc::clone(&program)));
                 }
                 (Some(who), Detail::Exec { file: record.file, program, script, mapped })
             }
             Record::Fork(record, _) => {
                 let who = self.who(&record.actor, Kind::Fork, names);
-                self.learn(record.child_pid, record.child_start_ns, &who.program);
+                let child = Known::new(record.child_start_ns, record.child_ppid, Arc::clone(&who.program));
+                self.learn(record.child_pid, child);
                 let detail = Detail::Fork {
                     child_pid: record.child_pid,
                     child_ppid: record.child_ppid,
@@ -123,9 +137,9 @@ impl Enricher {
     }
 
     fn who(&mut self, actor: &Actor, kind: Kind, names: &Names) -> Who {
-        let known = self.programs.get(&actor.pid).filter(|(start, _)| same_start(*start, actor.start_ns));
+        let known = self.programs.get(&actor.pid).filter(|known| same_start(known.start_ns, actor.start_ns));
         let program = match known {
-            Some((_, program)) => Arc::clone(program),
+            Some(known) => Arc::clone(&known.program),
             // The record of its exec was lost. What `/proc` shows is its program still, unless this is the record of
             // its next one.
             None if kind != Kind::Exec => self.look_up(actor),
@@ -143,22 +157,35 @@ impl Enricher {
         let found = processes::read(&self.tree, actor.pid);
         match found.filter(|found| same_start(found.process.start_ns, actor.start_ns)) {
             Some(found) if found.process.exe.key() == actor.exe.key() => {
-                let program = Arc::new(found.program);
-                self.learn(actor.pid, actor.start_ns, &program);
+                let known = Known { start_ns: actor.start_ns, ..Known::from(found) };
+                let program = Arc::clone(&known.program);
+                self.learn(actor.pid, known);
                 program
             }
             _ => Arc::default(),
         }
     }
 
-    fn learn(&mut self, pid: u32, start_ns: u64, program: &Arc<Program>) {
+    fn learn(&mut self, pid: u32, known: Known) {
         // Exits whose records were lost leave entries behind: the kernel's table has the same bound.
         if self.programs.len() >= limits::PROCESSES as usize {
-            self.programs.retain(|pid, (start, _)| {
-                processes::start_ns(*pid).is_some_and(|now| same_start(now, *start))
+            self.programs.retain(|pid, known| {
+                processes::start_ns(*pid).is_some_and(|now| same_start(now, known.start_ns))
             });
         }
-        self.programs.insert(pid, (start_ns, Arc::clone(program)));
+        self.programs.insert(pid, known);
+    }
+}
+
+impl Known {
+    fn new(start_ns: u64, ppid: u32, program: Arc<Program>) -> Self {
+        Self { start_ns, ppid, program, asked_ns: 0 }
+    }
+}
+
+impl From<processes::Found> for Known {
+    fn from(found: processes::Found) -> Self {
+        Self::new(found.process.start_ns, found.process.ppid, Arc::new(found.program))
     }
 }
 

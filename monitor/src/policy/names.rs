@@ -8,17 +8,24 @@ use monitor_common::{
 };
 
 use super::rate_counters::RateCounters;
-use crate::config::{BANNED, Config, UNPARSED};
+use crate::{
+    config::{BANNED, Config, UNPARSED},
+    event::Tags,
+};
 
 /// Names of rules and workloads, in file order; those of rate limits by their counters ([`RateCounters`]).
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     rules: [Vec<(Arc<str>, Mode)>; RuleKind::ALL.len()],
+    /// Of the rules, by kind.
+    tags: [Vec<Arc<Tags>>; RuleKind::ALL.len()],
     workloads: Vec<Arc<str>>,
     /// By database rule, the directions that it speaks of.
     directions: Vec<Vec<Direction>>,
     /// What packets are counted by beside rate limits, each with the index of its counters.
     own: Vec<(u32, (Arc<str>, Mode))>,
+    /// The number of this policy since the agent began.
+    pub generation: u64,
 }
 
 impl Names {
@@ -32,6 +39,7 @@ impl Names {
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
             ],
+            tags: std::array::from_fn(|_| Vec::new()),
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
             directions: config.databases.iter().map(directions).collect(),
             own: vec![
@@ -39,6 +47,7 @@ impl Names {
                 // Nobody bans to see what would happen.
                 (BAN_COUNTER, row(BANNED, crate::config::Mode::Enforce)),
             ],
+            generation: 1,
         }
     }
 
@@ -67,6 +76,12 @@ impl Names {
         let own = || self.own.iter().find(|(counter, _)| *counter == u32::from(index)).map(|(_, row)| row);
         let rule = self.rules(kind).get(usize::from(index));
         rule.or_else(|| own().filter(|_| kind == RuleKind::RateLimit)).map(|(name, _)| name)
+    }
+
+    /// What the policy says of a rule to those who read its findings.
+    #[must_use]
+    pub fn tags(&self, kind: RuleKind, index: u16) -> Arc<Tags> {
+        self.tags[kind as usize].get(usize::from(index)).cloned().unwrap_or_default()
     }
 
     /// What packets are counted by: rate limits, packets that can't be read and bans by hand, each with the index of

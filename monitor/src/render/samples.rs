@@ -12,7 +12,7 @@ use monitor_common::{
 use proptest::prelude::*;
 
 use crate::{
-    event::{Detail, Event, Finding, Opener, Place, Program, Text, Who},
+    event::{Ancestor, Detail, Event, Finding, Opener, Phase, Place, Program, Repeats, Tags, Text, Who},
     host::placement::{Container, Placement, Runtime},
 };
 
@@ -101,6 +101,11 @@ pub(crate) fn finding(rule: &str, rule_kind: RuleKind, verdict: u8) -> Finding {
         verdict,
         mode: Mode::Enforce,
         why: "only api may connect".to_owned(),
+        tags: Arc::default(),
+        phase: Phase::Before,
+        generation: 3,
+        ancestry: Vec::new(),
+        repeats: None,
     }
 }
 
@@ -220,9 +225,29 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_finding()(rule in any::<String>(), rule_kind in prop::sample::select(&RuleKind::ALL[..]), verdict in any::<u8>(),
+    fn any_ancestor()(pid in any::<u32>(), start_ns in any::<u64>(), program in any_program()) -> Ancestor {
+        Ancestor { pid, start_ns, program }
+    }
+}
+
+prop_compose! {
+    fn any_tags()(severity in prop::option::of(prop::sample::select(&["low", "critical"][..])),
+                  practice in prop::option::of(any_name()), attack in prop::collection::vec(any_name(), 0..3)) -> Arc<Tags> {
+        Arc::new(Tags { severity, practice, attack })
+    }
+}
+
+fn any_repeats() -> impl Strategy<Value = Option<Repeats>> {
+    let time = || jiff::Timestamp::UNIX_EPOCH;
+    prop::option::of(any::<u64>().prop_map(move |count| Repeats { count, first: time(), last: time() }))
+}
+
+prop_compose! {
+    fn any_finding()(tags in any_tags(), phase in prop::sample::select(&Phase::ALL[..]), generation in any::<u64>(),
+                     ancestry in prop::collection::vec(any_ancestor(), 0..9), repeats in any_repeats(), rule in any::<String>(), rule_kind in prop::sample::select(&RuleKind::ALL[..]), verdict in verdict::ALERT..=verdict::COUNT as u8,
                      mode in prop::sample::select(&Mode::ALL[..]), why in any::<String>()) -> Finding {
-        Finding { rule: rule.into(), rule_kind, verdict, mode, why }
+        let rule = rule.into();
+        Finding { rule, rule_kind, verdict, mode, why, tags, phase, generation, ancestry, repeats }
     }
 }
 

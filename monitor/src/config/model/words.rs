@@ -81,7 +81,7 @@ impl Protocol {
 }
 
 /// How a finding is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Toml, JsonSchema, clap::ValueEnum)]
 #[toml(rename_all = "lowercase")]
 #[schemars(rename_all = "lowercase", inline)]
 pub enum Format {
@@ -91,6 +91,8 @@ pub enum Format {
     Text,
     /// An object a line.
     Json,
+    /// An object of the Elastic Common Schema a line.
+    Ecs,
 }
 
 /// A kind of file whose path says nothing.

@@ -282,7 +282,7 @@ fn wrong_types() {
             text: "[[sink]]\ntype = \"syslog\"\nformat = \"xml\"\nevents = \"yes\"\npath = 1\n",
             found: &[
                 "2:8 error: `syslog` is no value of `type` | it may be `\"stdout\"` or `\"file\"`",
-                "3:10 error: `xml` is no value of `format` | it may be `\"auto\"` or `\"text\"` or `\"json\"`",
+                "3:10 error: `xml` is no value of `format` | it may be `\"auto\"` or `\"text\"` or `\"json\"` or `\"ecs\"`",
                 "4:10 error: `events` must be true or false, found a string | for example: events = true",
                 "5:8 error: `path` must be a string, found an integer | for example: path = \"/var/log/monitor/findings.jsonl\"",
             ],

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use monitor_common::identity::{ExeId, dev_parts};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{super::sentence, optional_timestamp};
@@ -12,74 +13,115 @@ use crate::{
     host::placement::Container,
 };
 
-/// Who did it.
-#[derive(Serialize)]
+/// Who did it. The kinds `limit` and `source` are about packets and have none of these.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ProcessPart<'a> {
+    /// The process.
     pid: u32,
+    /// Its parent.
     ppid: u32,
+    /// Its start time, nanoseconds since boot: with `pid`, it names a process for good.
     start_ns: u64,
+    /// Real user, as a number of the host.
     uid: u32,
+    /// Real group, as a number of the host.
     gid: u32,
+    /// Id of its control group.
     cgroup: u64,
     #[serde(flatten)]
     place: Option<PlacePart<'a>>,
+    /// Name of the thread: whatever it likes to be called.
+    #[schemars(with = "String")]
     comm: Text,
-    /// Names from the policy; of an exec, those of who executed.
+    /// The workloads of the policy that it belonged to when it was judged; of an exec, those of who executed.
     workloads: Vec<Cow<'a, str>>,
 }
 
-/// Where it belongs; what its group's path doesn't tell is left out.
-#[derive(Serialize)]
-struct PlacePart<'a> {
+/// Where it belongs, as the path of its control group says; left out where that says nothing, or the group was gone before the
+/// agent first saw an event from it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PlacePart<'a> {
+    /// Path of the control group below the mount of the cgroup v2 tree.
+    #[schemars(with = "String")]
     cgroup_path: &'a Text,
+    /// The system unit. Only root can put a process there.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     unit: Option<Text>,
+    /// The container. Below `user@UID.service` this is the word of that user.
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<ContainerPart<'a>>,
+    /// The pod of the container.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pod: Option<Text>,
+    /// The user whose session or service manager it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_uid: Option<u32>,
+    /// The unit of that user's service manager, a name that the user chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     user_unit: Option<Text>,
 }
 
-#[derive(Serialize)]
-struct ContainerPart<'a> {
+/// A container.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ContainerPart<'a> {
+    /// `docker`, `containerd`, `cri-o`, `podman`, `kubernetes`, `machine` or `lxc`.
     runtime: &'static str,
+    /// Its id or name.
+    #[schemars(with = "String")]
     id: &'a Text,
-    /// It watches over the container from outside.
+    /// Whether it is the runtime's process that watches over the container from outside.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(with = "Option<bool>")]
     monitor: bool,
 }
 
-/// What it runs; of an exec, what was started.
-#[derive(Serialize)]
+/// What it runs; of an `exec`, what was started.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ProgramPart<'a> {
+    /// The executable.
     exe: Exe<'a>,
+    /// The name that a script was started by.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     script: Option<&'a Text>,
+    /// Arguments, the first being the program's own name.
+    #[schemars(with = "Vec<String>")]
     args: &'a [Text],
+    /// Whether there were more arguments, or longer ones, than are kept.
     args_truncated: bool,
 }
 
-/// An executable; a value that isn't known is `null`.
-#[derive(Serialize)]
+/// An executable: device, inode, change time and size tell this file from any other.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Exe<'a> {
+    /// Path in the host's tree.
+    #[schemars(with = "Option<String>")]
     path: Option<&'a Text>,
+    /// Device of its file system, `MAJOR:MINOR`.
     dev: Option<String>,
+    /// Inode.
     ino: Option<u64>,
+    /// When the inode last changed.
     #[serde(serialize_with = "optional_timestamp")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     ctime: Option<Timestamp>,
+    /// Bytes.
     size: Option<u64>,
+    /// What is special about it: `memfd`, `deleted`, `unplaced`, `loader`, `unverified` and others.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
     notes: &'a [&'static str],
 }
 
 /// A file by its number.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct File {
+    /// Device of its file system, `MAJOR:MINOR`.
     dev: String,
+    /// Inode.
     ino: u64,
 }
 

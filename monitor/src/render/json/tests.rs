@@ -3,7 +3,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{super::samples, line};
-use crate::event::{Detail, Event, Opener, Program, Text};
+use crate::event::{Ancestor, Detail, Event, Opener, Program, Repeats, Tags, Text};
+
+/// This machine's name, from another source than the one that is tested.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim_end().to_owned()
+}
 
 fn parsed(event: &Event) -> Value {
     let mut out = Vec::new();
@@ -15,7 +20,7 @@ fn parsed(event: &Event) -> Value {
 fn an_exec_tells_the_new_program_and_by_whom() {
     let exe = |path: &str, ino: u64| json!({"path": path, "dev": "253:1", "ino": ino, "ctime": "2023-11-14T22:13:20.000000005Z", "size": 4096});
     let expected = json!({
-        "type": "event", "kind": "exec", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
+        "type": "event", "version": 1, "host": host(), "kind": "exec", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
         "pid": 4242, "ppid": 1, "start_ns": 7, "uid": 1000, "gid": 100, "cgroup": 42, "comm": "bash", "workloads": [],
         "exe": exe("/usr/bin/ls", 12), "args": ["ls", "-la", "a b"], "args_truncated": false,
         "by": exe("/usr/bin/bash", 11),
@@ -41,12 +46,40 @@ fn a_connect_finding_has_the_rule_and_all_of_the_event() {
 #[test]
 fn a_rate_limit_finding_has_a_source_and_no_process() {
     let expected = json!({
-        "type": "finding", "rule": "https", "rule_kind": "rate_limit", "verdict": "drop", "mode": "observe",
+        "type": "finding", "version": 1, "host": host(), "phase": "before", "generation": 3, "count": 1,
+        "subject": "2001:db8:0:9::/64", "object": "port 443", "rule": "https", "rule_kind": "rate_limit", "verdict": "drop", "mode": "observe",
         "why": "only api may connect", "kind": "limit", "time": "2026-11-23T17:40:32.000000001Z",
         "boot_ns": 123_456_789, "source": "2001:db8:0:9::", "source_prefix": 64, "port": 443, "protocol": "tcp",
         "dropped": 17, "cause": "connections", "penalty_seconds": 60,
     });
     assert_eq!(parsed(&samples::limited()), expected);
+}
+
+#[test]
+fn a_finding_bears_what_its_rule_says_and_its_ancestry() {
+    let mut event = samples::denied_connect();
+    let finding = event.finding.as_mut().unwrap();
+    let attack = vec!["T1059.004".into()];
+    finding.tags = Tags { severity: Some("high"), practice: Some("database".into()), attack }.into();
+    let parent = samples::program("/usr/sbin/nginx", &["nginx", "-g"]).into();
+    finding.ancestry = vec![
+        Ancestor { pid: 7, start_ns: 8, program: parent },
+        Ancestor { pid: 1, start_ns: 0, program: Program::default().into() },
+    ];
+    let first = "2026-11-23T17:40:31Z".parse().unwrap();
+    finding.repeats = Some(Repeats { count: 12, first, last: event.time });
+    let ancestry = json!([
+        {"pid": 7, "start_ns": 8, "exe": "/usr/sbin/nginx", "args": ["nginx", "-g"]},
+        {"pid": 1, "start_ns": 0, "exe": null, "args": []},
+    ]);
+    assert_fields(
+        &event,
+        &json!({
+            "severity": "high", "practice": "database", "attack": ["T1059.004"], "phase": "before", "generation": 3,
+            "subject": "/usr/bin/bash", "object": "10.0.0.1:5432", "ancestry": ancestry, "count": 12,
+            "first": "2026-11-23T17:40:31.000000000Z", "last": "2026-11-23T17:40:32.000000001Z",
+        }),
+    );
 }
 
 #[test]
@@ -111,7 +144,7 @@ fn kinds_about_databases_and_sockets_have_their_fields() {
     }
     let source = Detail::Source { source: samples::end([192, 0, 2, 7], 5432, 6) };
     let expected = json!({
-        "type": "event", "kind": "source", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
+        "type": "event", "version": 1, "host": host(), "kind": "source", "time": "2026-11-23T17:40:32.000000001Z", "boot_ns": 123_456_789,
         "source": "192.0.2.7", "port": 5432, "protocol": "tcp",
     });
     assert_eq!(parsed(&samples::event(Kind::Source, source)), expected);
