@@ -31,9 +31,9 @@ pub use diagnostic::{Diagnostic, Report, Severity, render_all};
 pub use lint::lint;
 pub use load::{Difference, Loaded};
 pub use model::{
-    Account, Action, Agent, Args, Attach, BANNED, Class, Config, Database, Exec, Format, IfHeld, Interfaces,
-    Limit, ListKind, Metrics, Mode, PacketInterface, Packets, Pattern, Penalty, Per, Protect, Protocol, Rate,
-    RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
+    About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Database, Exec, Format, IfHeld,
+    Interfaces, Level, Limit, ListKind, Metrics, Mode, PacketInterface, Packets, Pattern, Penalty, Per,
+    Protect, Protocol, Rate, RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
 };
 pub(crate) use net::prefix as network;
 pub(crate) use net::prefix;

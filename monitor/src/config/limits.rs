@@ -21,8 +21,10 @@ pub const MAX_PLAIN_PATHS: usize = limits::FILES as usize;
 pub const MAX_SINKS: usize = 16;
 /// Longest name of a rule or workload, in bytes; names become metric label values.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Longest word of `engine`, in bytes.
-pub const MAX_ENGINE_BYTES: usize = 32;
+/// Longest word of `engine` and `practice`, in bytes.
+pub const MAX_WORD_BYTES: usize = 32;
+/// Most entries of `attack`.
+pub const MAX_ATTACK: usize = 8;
 /// Longest glob, in bytes: longer paths aren't compared.
 pub const MAX_GLOB_BYTES: usize = limits::PATH;
 /// Longest path, in bytes: `PATH_MAX` of the kernel without the final zero.

@@ -2,6 +2,7 @@
 //! that needs nothing but the files; what the kernel and the host can't do is found when it is loaded, and
 //! reported with the [`Place`]s kept here.
 
+mod about;
 mod packets;
 mod policy;
 mod words;
@@ -10,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::source::{Place, Sources, Spanned};
+pub use about::{About, Level};
 pub use packets::{BANNED, Limit, PacketInterface, Packets, Penalty, Rate, RateLimit, UNPARSED};
 pub use policy::{Account, Args, Database, Exec, Pattern, RawSockets, Workload};
 pub use words::{Action, Attach, Class, Format, IfHeld, ListKind, Mode, Per, Protocol};

@@ -1,5 +1,6 @@
 //! From raw types to the runtime types: every check that needs nothing but the files themselves.
 
+mod about;
 mod bounds;
 mod databases;
 mod execs;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use super::about::About;
 use super::words::{Action, Class, ListKind, Mode};
 use crate::config::source::{Place, Spanned};
 
@@ -100,6 +101,8 @@ pub struct Database {
     pub action: Action,
     /// The rule's own mode, else that of the configuration.
     pub mode: Mode,
+    /// What it is about, for people.
+    pub about: About,
     /// Whether to observe where the kernel can't enforce.
     pub degrade: bool,
     /// Where the rule was defined.
@@ -127,6 +130,8 @@ pub struct Exec {
     pub action: Action,
     /// The rule's own mode, else that of the configuration.
     pub mode: Mode,
+    /// What it is about, for people.
+    pub about: About,
     /// Whether to observe where the kernel can't enforce.
     pub degrade: bool,
     /// Where the rule was defined.
@@ -152,6 +157,8 @@ pub struct RawSockets {
     pub action: Action,
     /// Its own mode, else that of the configuration.
     pub mode: Mode,
+    /// What it is about, for people.
+    pub about: About,
     /// Whether to do without packet sockets where the kernel doesn't see them.
     pub degrade: bool,
     /// Where it was said.

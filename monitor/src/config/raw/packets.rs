@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use toml_spanner::Toml;
 
 use super::value::{Factor, Field, List, Port};
-use crate::config::model::{Attach, IfHeld, Mode, Protocol};
+use crate::config::model::{Attach, IfHeld, Level, Mode, Protocol};
 
 /// How packets are counted for rate limits.
 #[derive(Debug, Default, Toml, JsonSchema)]
@@ -132,6 +132,18 @@ pub(crate) struct RateLimit {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
+    #[toml(default)]
+    #[schemars(example = &"high")]
+    pub severity: Field<Level>,
+    /// The chapter of good practice that the rule belongs to: a word in lower case.
+    #[toml(default)]
+    #[schemars(example = &"least-privilege", regex(pattern = r"^[a-z][a-z0-9_-]{0,31}$"))]
+    pub practice: Field<String>,
+    /// Techniques of MITRE ATT&CK that it is about, by their ids.
+    #[toml(default)]
+    #[schemars(example = ["T1059.004"], length(min = 1, max = 8), inner(regex(pattern = r"^T[0-9]{4}(\.[0-9]{3})?$")))]
+    pub attack: Field<List<String>>,
 }
 
 /// For how long a source is dropped.

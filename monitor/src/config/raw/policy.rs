@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use toml_spanner::Toml;
 
 use super::value::{Field, Id, List, Port};
-use crate::config::model::Mode;
+use crate::config::model::{Level, Mode};
 
 /// A named set of processes. At least one of `exe`, `user`, `group`, `unit`, `cgroup`, `parent` and `ancestor` is
 /// given; a process belongs if each that is given matches, and that is so if one of its values does.
@@ -111,6 +111,18 @@ pub(crate) struct Database {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
+    #[toml(default)]
+    #[schemars(example = &"high")]
+    pub severity: Field<Level>,
+    /// The chapter of good practice that the rule belongs to: a word in lower case.
+    #[toml(default)]
+    #[schemars(example = &"least-privilege", regex(pattern = r"^[a-z][a-z0-9_-]{0,31}$"))]
+    pub practice: Field<String>,
+    /// Techniques of MITRE ATT&CK that it is about, by their ids.
+    #[toml(default)]
+    #[schemars(example = ["T1059.004"], length(min = 1, max = 8), inner(regex(pattern = r"^T[0-9]{4}(\.[0-9]{3})?$")))]
+    pub attack: Field<List<String>>,
     /// `observe`: where this kernel can't enforce the rule, observe instead of refusing to start.
     #[toml(default)]
     #[schemars(example = &"observe")]
@@ -158,6 +170,18 @@ pub(crate) struct Exec {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
+    #[toml(default)]
+    #[schemars(example = &"high")]
+    pub severity: Field<Level>,
+    /// The chapter of good practice that the rule belongs to: a word in lower case.
+    #[toml(default)]
+    #[schemars(example = &"least-privilege", regex(pattern = r"^[a-z][a-z0-9_-]{0,31}$"))]
+    pub practice: Field<String>,
+    /// Techniques of MITRE ATT&CK that it is about, by their ids.
+    #[toml(default)]
+    #[schemars(example = ["T1059.004"], length(min = 1, max = 8), inner(regex(pattern = r"^T[0-9]{4}(\.[0-9]{3})?$")))]
+    pub attack: Field<List<String>>,
     /// `observe`: where this kernel can't enforce the rule, observe instead of refusing to start.
     #[toml(default)]
     #[schemars(example = &"observe")]
@@ -201,6 +225,18 @@ pub(crate) struct RawSockets {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
+    #[toml(default)]
+    #[schemars(example = &"high")]
+    pub severity: Field<Level>,
+    /// The chapter of good practice that the rule belongs to: a word in lower case.
+    #[toml(default)]
+    #[schemars(example = &"least-privilege", regex(pattern = r"^[a-z][a-z0-9_-]{0,31}$"))]
+    pub practice: Field<String>,
+    /// Techniques of MITRE ATT&CK that it is about, by their ids.
+    #[toml(default)]
+    #[schemars(example = ["T1059.004"], length(min = 1, max = 8), inner(regex(pattern = r"^T[0-9]{4}(\.[0-9]{3})?$")))]
+    pub attack: Field<List<String>>,
     /// `observe`: where this kernel doesn't see packet sockets, do without them instead of refusing to start.
     #[toml(default)]
     #[schemars(example = &"observe")]

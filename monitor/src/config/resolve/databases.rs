@@ -1,15 +1,13 @@
 //! Database rules.
 
+use super::about::{about, word};
 use super::lists::{List, patterns};
 use super::ports::ports;
 use super::prefixes::{Empty, prefixes};
 use super::workloads::Workloads;
 use super::{Checker, Names};
-use crate::config::limits::MAX_ENGINE_BYTES;
 use crate::config::model::{Action, Database, Mode};
-use crate::config::pattern::Wrong;
 use crate::config::raw::{self, At, DatabaseAction, Existing};
-use crate::config::source::quoted;
 
 pub(super) fn database(
     file: &mut Checker,
@@ -21,7 +19,7 @@ pub(super) fn database(
     let At { value: rule, span } = raw;
     let name = names.take(file, &rule.name, "database", *span);
     if let Some(engine) = rule.engine.given() {
-        file.accept(engine.span, check_engine(&engine.value));
+        file.accept(engine.span, word(&engine.value, "an engine", "postgres"));
     }
     check_keys(file, raw);
     let sockets = List { key: "sockets", empty: Some("list at least one path or glob"), many: "use globs" };
@@ -47,6 +45,7 @@ pub(super) fn database(
             DatabaseAction::Alert => Action::Alert,
         },
         mode: rule.mode.or(mode),
+        about: about(file, &rule.severity, &rule.practice, &rule.attack),
         degrade: rule.degrade.given().is_some(),
         place: file.place(*span),
     })
@@ -81,22 +80,4 @@ fn check_keys(file: &mut Checker, raw: &At<raw::Database>) {
         let help = "add `clients`, or remove it";
         file.error(existing.span, "`existing` has no meaning without `clients`", help);
     }
-}
-
-fn check_engine(engine: &str) -> Result<(), Wrong> {
-    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    let good = engine.starts_with(|c: char| c.is_ascii_lowercase()) && engine.chars().all(letters);
-    if good && engine.len() <= MAX_ENGINE_BYTES {
-        return Ok(());
-    }
-    let message = format!("{} is no name of an engine", quoted(engine));
-    let lower = engine.to_ascii_lowercase();
-    let help = if engine != lower && lower.len() <= MAX_ENGINE_BYTES && lower.chars().all(letters) {
-        format!("write `\"{lower}\"`")
-    } else {
-        format!(
-            "write a word of up to {MAX_ENGINE_BYTES} lower-case letters, digits, `-` and `_`, such as `\"postgres\"`"
-        )
-    };
-    Err((message, help))
 }

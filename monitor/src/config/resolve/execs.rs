@@ -2,6 +2,7 @@
 
 use toml_spanner::Span;
 
+use super::about::about;
 use super::lists::{List, accounts, patterns};
 use super::workloads::Workloads;
 use super::{Checker, Names};
@@ -53,6 +54,7 @@ pub(super) fn exec(
             ExecAction::Kill => Action::Kill,
         },
         mode: rule.mode.or(mode),
+        about: about(file, &rule.severity, &rule.practice, &rule.attack),
         degrade: rule.degrade.given().is_some(),
         place: file.place(*span),
     })
@@ -141,6 +143,7 @@ pub(super) fn raw_sockets(
             RawAction::Deny => Action::Deny,
         },
         mode: raw.mode.or(mode),
+        about: about(file, &raw.severity, &raw.practice, &raw.attack),
         degrade: raw.degrade.given().is_some(),
         place: file.place(*span),
     })

@@ -4,6 +4,7 @@ mod limits;
 mod penalty;
 mod per;
 
+use super::about::about;
 use super::interfaces::name_or_glob;
 use super::lists::List;
 use super::ports::ports;
@@ -59,6 +60,7 @@ pub(super) fn rate_limit(
         newcomers,
         penalty: penalty.flatten(),
         mode: rule.mode.or(mode),
+        about: about(file, &rule.severity, &rule.practice, &rule.attack),
         place: file.place(*span),
     })
 }

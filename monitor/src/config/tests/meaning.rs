@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{EVERY_KEY, load};
-use crate::config::{Account, Action, Class, Difference, ListKind, Mode, Pattern, Spanned};
+use crate::config::{About, Account, Action, Class, Difference, ListKind, Mode, Pattern, Spanned};
 
 fn values<T: Clone>(list: &[Spanned<T>]) -> Vec<T> {
     list.iter().map(|entry| entry.value.clone()).collect()
@@ -73,7 +73,7 @@ fn exec_rules() {
     let files = values(&exec.files);
     assert_eq!(files[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
     assert_eq!(files[3..], [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)]);
-    assert_eq!(exec.files[1].place.to_string(), "test.toml:64:21");
+    assert_eq!(exec.files[1].place.to_string(), "test.toml:67:21");
     let dumps = &config.execs[1];
     assert_eq!(
         (dumps.list, values(&dumps.users)),
@@ -125,4 +125,18 @@ fn the_examples_of_the_docs_are_valid() {
     for block in blocks {
         load(block);
     }
+}
+
+#[test]
+fn rules_say_what_they_are_about() {
+    let config = load(EVERY_KEY);
+    let shown = |about: &About| {
+        (about.severity.name(), about.practice.clone().unwrap_or_default(), about.attack.join(" "))
+    };
+    let told = |severity, practice: &str, attack: &str| (severity, practice.to_owned(), attack.to_owned());
+    assert_eq!(shown(&config.databases[0].about), told("critical", "data-access", "T1213.006"));
+    assert_eq!(shown(&config.execs[0].about), told("high", "least-privilege", "T1059.004 T1105"));
+    assert_eq!(shown(&config.execs[1].about), told("medium", "", ""));
+    assert_eq!(shown(&config.raw_sockets.unwrap().about), told("low", "hardening", "T1040"));
+    assert_eq!(shown(&config.rate_limits[0].about), told("info", "availability", "T1499"));
 }

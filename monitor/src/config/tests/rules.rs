@@ -56,6 +56,55 @@ fn names() {
 }
 
 #[test]
+fn what_a_rule_is_about() {
+    let rule = |keys: &str| format!("[[exec]]\nname = \"e\"\ndeny = [\"/a\"]\n{keys}\n");
+    let many = |count| {
+        let ids: Vec<_> = (0..count).map(|n| format!("\"T{}\"", 1000 + n)).collect();
+        rule(&format!("attack = [{}]", ids.join(", ")))
+    };
+    let cases: [(String, &[&str]); 7] = [
+        (
+            rule("severity = \"urgent\""),
+            &[
+                "4:12 error: `urgent` is no value of `severity` | it may be `\"info\"` or `\"low\"` or `\"medium\"` or `\"high\"` or `\"critical\"`",
+            ],
+        ),
+        (
+            rule("practice = \"Backups\""),
+            &["4:12 error: `Backups` is no name of a practice | write `\"backups\"`"],
+        ),
+        (
+            rule("practice = \"9\""),
+            &[
+                "4:12 error: `9` is no name of a practice | write a word of up to 32 lower-case letters, digits, `-` and `_`, such as `\"least-privilege\"`",
+            ],
+        ),
+        (
+            rule("attack = [\"t1059.004\", \"TA0002\", \"T10591\", \"T1059.4\", \"\", \"T1059\", \"T1059\"]"),
+            &[
+                "4:11 error: `t1059.004` is no id of an ATT&CK technique | write `\"T1059.004\"`",
+                "4:24 error: `TA0002` is no id of an ATT&CK technique | write the id of a technique or sub-technique, such as `\"T1059\"` or `\"T1059.004\"`",
+                "4:34 error: `T10591` is no id of an ATT&CK technique | write the id of a technique or sub-technique, such as `\"T1059\"` or `\"T1059.004\"`",
+                "4:44 error: `T1059.4` is no id of an ATT&CK technique | write the id of a technique or sub-technique, such as `\"T1059\"` or `\"T1059.004\"`",
+                "4:55 error: `` is no id of an ATT&CK technique | write the id of a technique or sub-technique, such as `\"T1059\"` or `\"T1059.004\"`",
+                "4:68 warning: `T1059` is listed twice in `attack` | remove one of them",
+            ],
+        ),
+        (
+            rule("attack = []"),
+            &[
+                "4:10 error: `attack` is empty and would match nothing | list at least one technique, or remove the key",
+            ],
+        ),
+        (many(8), &[]),
+        (many(9), &["4:83 error: more than 8 techniques in `attack` | name the ones that matter most"]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(found(&text), expected, "{text}");
+    }
+}
+
+#[test]
 fn workload_references() {
     let text = "[[workload]]\nname = \"api\"\nexe = [\"/a\"]\n[[exec]]\nname = \"e\"\nby = [\"apl\", \"postgres\", \"api\", \"api\"]\ndeny = [\"/a\"]\n";
     check(&[
