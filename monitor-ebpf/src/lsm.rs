@@ -1,4 +1,7 @@
 //! Refuses execs before they happen, where the kernel runs BPF LSM programs.
+//!
+//! What an earlier program of a hook returned (the argument after the last) is never read: the first that refuses ends the
+//! chain, so it is always 0. And the verifier of 6.18.15 takes it for never 0, and had every exec refused.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf},
@@ -31,9 +34,8 @@ pub const EPERM: i32 = 1;
 #[lsm(hook = "bprm_check_security")]
 pub fn exec_check(context: LsmContext) -> i32 {
     stat(Stat::LsmHookRuns);
-    let before: i32 = context.arg(1);
     // VERIFIER: from 6.12 the return value must provably lie in [-4095, 0].
-    if before != 0 || refuses(Object::new(context.arg(0))) { -EPERM } else { 0 }
+    if refuses(Object::new(context.arg(0))) { -EPERM } else { 0 }
 }
 
 #[inline(always)]
@@ -94,12 +96,8 @@ pub fn exec_map(context: LsmContext) -> i32 {
     const PROT_EXEC: u64 = 4;
     let file: *const u8 = context.arg(0);
     let prot: u64 = context.arg(2);
-    let before: i32 = context.arg(4);
-    if prot & PROT_EXEC == 0 || file.is_null() {
-        // VERIFIER: as above.
-        return if before != 0 { -EPERM } else { 0 };
-    }
-    if before != 0 || refuses_map(Object::new(file)) { -EPERM } else { 0 }
+    // VERIFIER: as above.
+    if prot & PROT_EXEC != 0 && !file.is_null() && refuses_map(Object::new(file)) { -EPERM } else { 0 }
 }
 
 #[inline(always)]

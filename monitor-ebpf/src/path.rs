@@ -48,7 +48,9 @@ pub fn locate(mut dentry: Object, dev: u32, scratch: &mut Scratch) {
     let mut depth = 0;
     while depth < limits::PATH_DEPTH {
         let inode = follow!(dentry, dentry_inode);
-        let key = FileKey { ino: field!(inode, inode_ino), dev, zero: 0 };
+        // VERIFIER: since 6.18 it may be null for what it knows. It is, for an entry that is about to be made.
+        let ino = if inode.pointer().is_null() { 0 } else { field!(inode, inode_ino) };
+        let key = FileKey { ino, dev, zero: 0 };
         // SAFETY: entries change as a whole, by the agent.
         if let Some(mount) = unsafe { MOUNTS.get(key) } {
             if !prepend(scratch, mount.path.as_ptr(), mount.len as usize & NAME) {

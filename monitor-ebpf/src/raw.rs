@@ -38,14 +38,9 @@ pub fn packet_socket(context: LsmContext) -> i32 {
     let family: i32 = context.arg(0);
     let protocol: i32 = context.arg(2);
     let kern: i32 = context.arg(3);
-    let before: i32 = context.arg(4);
     let is_packet = family == AF_PACKET && kern == 0;
     // VERIFIER: from 6.12 the return value must provably lie in [-4095, 0].
-    if before != 0 || (is_packet && asked(AF_PACKET as u16, u16::from_be(protocol as u16))) {
-        -EPERM
-    } else {
-        0
-    }
+    if is_packet && asked(AF_PACKET as u16, u16::from_be(protocol as u16)) { -EPERM } else { 0 }
 }
 
 /// Decides whether a member of these workloads may have such a socket.
