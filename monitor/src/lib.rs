@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod pipeline;
 pub mod policy;
 pub mod render;
+pub mod safety;
 pub mod sink;

@@ -1,3 +1,4 @@
 //! The agent's own safety: whom it trusts, what it may do itself, and what it lets out.
 
+mod privileges;
 mod trust;

@@ -8,7 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{agent, config, host::trust, kernel::load::KernelLog};
+use crate::{
+    agent, config,
+    host::trust,
+    kernel::{load::KernelLog, support},
+    safety::{self, Seccomp},
+};
 
 /// Arguments of `monitor run`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +34,9 @@ pub struct Args {
     /// How much the kernel programs themselves log, to standard error; for those who debug them.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
     pub kernel_log: KernelLog,
+    /// What becomes of a system call that the agent has no need for.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub seccomp: Seccomp,
 }
 
 /// Runs the agent until SIGINT or SIGTERM. SIGHUP has it read the policy anew.
@@ -52,6 +60,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         );
         stdout.for_each(|sink| sink.format = format);
     }
+    // Here there is one thread yet, so it holds for all.
+    support::require_root()?;
+    safety::confine(args.seccomp, config.metrics.listen.port())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -150,7 +150,8 @@ impl<'a> Setup<'a> {
         // Never the machine's own: what one scenario bans must not be banned in the next.
         let state = self.state.clone().unwrap_or_else(|| place.join("state"));
         let program = program.arg("--run-dir").arg(run_directory);
-        let mut program = program.arg("--state-dir").arg(state);
+        // Not refused in silence: a scenario that makes the agent call what it may not ends there.
+        let mut program = program.arg("--state-dir").arg(state).args(["--seccomp", "kill"]);
         if let Some(netns) = self.netns {
             program = program.within(netns)?;
         }
