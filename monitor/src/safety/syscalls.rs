@@ -63,19 +63,21 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32 as u64;
 
-/// Requests of `ioctl`: whether something is a terminal and how wide, the number of an interface, and to switch on a perf
-/// event.
-const REQUESTS: [u64; 9] = [
+/// Requests of `ioctl`: whether something is a terminal and how wide, the number and the driver of an interface, and to
+/// switch on a perf event.
+const REQUESTS: [u64; 10] = [
     libc::TCGETS,
     libc::TIOCGWINSZ,
     libc::FIONBIO,
     libc::FIOCLEX,
     libc::SIOCGIFINDEX,
     libc::SIOCGIFNAME,
+    SIOCETHTOOL,
     PERF_EVENT_IOC_ENABLE,
     PERF_EVENT_IOC_DISABLE,
     PERF_EVENT_IOC_SET_BPF,
 ];
+const SIOCETHTOOL: u64 = 0x8946;
 const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
 const PERF_EVENT_IOC_DISABLE: u64 = 0x2401;
 const PERF_EVENT_IOC_SET_BPF: u64 = 0x4004_2408;
