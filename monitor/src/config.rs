@@ -33,7 +33,7 @@ pub use load::{Difference, Loaded};
 pub use model::{
     About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Database, Exec, Format, IfHeld,
     Interfaces, Level, Limit, ListKind, Metrics, Mode, PacketInterface, Packets, Pattern, Penalty, Per,
-    Protect, Protocol, Rate, RateLimit, RawSockets, Sink, Target, UNPARSED, Workload,
+    Protect, Protocol, Rate, RateLimit, RawSockets, Redact, Sink, Target, UNPARSED, Workload,
 };
 pub(crate) use net::prefix as network;
 pub(crate) use net::prefix;

@@ -1,12 +1,14 @@
 //! The HTTP server: `/metrics`, `/healthz` and `/readyz`.
 //!
 //! What a client can take is bounded: connections, the time to ask, to be answered and to read, and how many scrapes
-//! read the kernel's counters at one time. Bodies of requests are not read.
+//! read the kernel's counters at one time. Bodies of requests are not read. It has a thread of its own, so that no client,
+//! handshake or password takes time from the events.
 
 mod bind;
 mod health;
+mod web;
 
-use std::{convert::Infallible, net, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net, pin::pin, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use axum::{
@@ -24,19 +26,23 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task,
     time::{sleep, timeout},
 };
 
 pub use bind::bind;
 pub use health::{Health, STALE};
+pub use web::Web;
 
 use crate::metrics::{Exposition, HttpPath, HttpStatus, Metrics};
 
 /// Scrapes that read the kernel's counters at one time.
 const SCRAPES: usize = 2;
+/// Threads for scrapes, and for what is read or computed for a connection.
+const BLOCKING: usize = 6;
 /// Bytes of the head of a request; hyper's least.
 const HEAD: usize = 8 * 1024;
 
@@ -64,12 +70,14 @@ const INDEX: &str = "monitor\n\n/metrics  Prometheus metrics\n/healthz  200 whil
                      once it watches and enforces\n";
 
 /// What the server tells of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct State {
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
     /// For `/healthz` and `/readyz`.
     pub health: Arc<Health>,
+    /// Who may ask, and over what; `None`: everybody, in the clear.
+    pub web: Option<Arc<Web>>,
 }
 
 #[derive(Clone)]
@@ -77,6 +85,31 @@ struct Server {
     state: State,
     scrapes: Arc<Semaphore>,
     answer: Duration,
+}
+
+/// Serves on a thread until `stopped` is told so, or its sender is gone.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start(
+    listener: net::TcpListener,
+    state: State,
+    stopped: oneshot::Receiver<()>,
+) -> Result<thread::JoinHandle<()>> {
+    let run = move || -> Result<()> {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(BLOCKING).build();
+        let runtime = runtime.context("can't start the runtime of the metrics endpoint")?;
+        let served = runtime.block_on(serve(listener, state, async {
+            let _ = stopped.await;
+        }));
+        // A scrape that nobody waits for any more ends by itself.
+        runtime.shutdown_background();
+        served
+    };
+    let run = || run().unwrap_or_else(|error| tracing::error!("the metrics endpoint failed: {error:#}"));
+    let thread = thread::Builder::new().name("http".to_owned()).spawn(run);
+    thread.context("can't start the thread of the metrics endpoint")
 }
 
 /// Serves until `shutdown` completes; requests that are being answered then are answered, for a second at most.
@@ -99,6 +132,7 @@ async fn serve_within(
 ) -> Result<()> {
     listener.set_nonblocking(true).context("can't use the [metrics] listener")?;
     let listener = TcpListener::from_std(listener).context("can't use the [metrics] listener")?;
+    let web = state.web.clone();
     let service = TowerToHyperService::new(router(state, limits.answer));
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
@@ -109,7 +143,7 @@ async fn serve_within(
             accepted = accept(&listener, &connections) => accepted,
         };
         if let Some((stream, permit)) = accepted {
-            let connection = converse(stream, service.clone(), graceful.watcher(), limits.head);
+            let connection = converse(stream, web.clone(), service.clone(), graceful.watcher(), limits.head);
             task::spawn(async move {
                 // Too late: the connection is dropped, and so closed.
                 let _ = timeout(limits.connection, connection).await;
@@ -140,7 +174,38 @@ async fn accept(
     }
 }
 
-async fn converse(stream: TcpStream, service: TowerToHyperService<Router>, watcher: Watcher, head: Duration) {
+/// Talks with a client, in the clear or over TLS as it is asked for now.
+async fn converse(
+    stream: TcpStream,
+    web: Option<Arc<Web>>,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+    head: Duration,
+) {
+    let tls = match rules(web).await {
+        Ok(rules) => rules.and_then(|rules| rules.tls),
+        Err(error) => return tracing::error!("can't tell who may ask for metrics: {error}"),
+    };
+    let Some(tls) = tls else { return answer(stream, service, watcher, head).await };
+    match timeout(head, tls.accept(stream)).await {
+        Ok(Ok(stream)) => answer(stream, service, watcher, head).await,
+        Ok(Err(error)) => tracing::debug!("TLS connection ended: {error}"),
+        Err(_) => tracing::debug!("TLS connection ended: no handshake within {head:?}"),
+    }
+}
+
+/// What is asked of clients now. Files may have to be read for it.
+async fn rules(web: Option<Arc<Web>>) -> Result<Option<web::Rules>, task::JoinError> {
+    let Some(web) = web else { return Ok(None) };
+    task::spawn_blocking(move || web.rules()).await.map(Some)
+}
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+    head: Duration,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
@@ -171,11 +236,27 @@ async fn bounded(
     next: Next,
 ) -> Result<Response, Infallible> {
     let path = HttpPath::of(request.uri().path());
-    let response = timeout(server.answer, next.run(request)).await.unwrap_or_else(|_| {
+    let admitted = async {
+        match admit(&server, request.headers()).await {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal,
+        }
+    };
+    let response = timeout(server.answer, admitted).await.unwrap_or_else(|_| {
         (StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {:?}\n", server.answer)).into_response()
     });
     server.state.metrics.counters().http_request(path, HttpStatus::of(response.status().as_u16()));
     Ok(response)
+}
+
+/// Whether somebody may ask; else what they are answered.
+async fn admit(server: &Server, headers: &HeaderMap) -> Result<(), Response> {
+    let rules = rules(server.state.web.clone()).await;
+    let Some(rules) = rules.map_err(|error| unavailable(&error.to_string()))? else { return Ok(()) };
+    rules.users.admit(headers).await.map_err(|web::Denied| {
+        let how = [(header::WWW_AUTHENTICATE, "Basic realm=\"monitor\"")];
+        (StatusCode::UNAUTHORIZED, how, "Unauthorized\n").into_response()
+    })
 }
 
 async fn metrics(Extract(server): Extract<Server>, headers: HeaderMap) -> Response {

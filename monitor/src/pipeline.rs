@@ -4,4 +4,5 @@
 
 pub mod detect;
 pub mod enrich;
+pub mod redact;
 pub mod source;

@@ -2,3 +2,5 @@
 
 mod privileges;
 mod trust;
+mod web;
+mod words;

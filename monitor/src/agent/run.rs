@@ -1,7 +1,6 @@
 //! A run of the agent, from start to end.
 
 use std::{
-    net::TcpListener,
     path::PathBuf,
     pin::Pin,
     sync::{
@@ -32,10 +31,10 @@ use crate::{
     config::{Config, Sink},
     control::{Parts, server as control},
     host::cgroup::Groups,
-    http::{self, Health},
+    http::{self, Health, Web},
     kernel::{load::KernelLog, object, support},
     metrics::{Counters, Facts, Metrics},
-    pipeline::{detect, enrich::Enricher, source::Source},
+    pipeline::{detect, enrich::Enricher, redact::Redactor, source::Source},
     policy::Names,
     sink::{Sinks, Spec},
 };
@@ -71,10 +70,11 @@ pub async fn run(options: Options) -> Result<()> {
     let sinks = Sinks::open(config.sinks.iter().map(|sink: &Sink| Spec::from(sink)), &counters)?;
     let (stop_http, stopped) = tokio::sync::oneshot::channel::<()>();
     let address = listener.local_addr().context("can't tell the address of the metrics endpoint")?;
-    let server = tokio::spawn(serve(listener, Arc::clone(&metrics), Arc::clone(&health), async {
-        let _ = stopped.await;
-    }));
+    let web = config.metrics.web_config.as_ref().map(|web| Web::open(&web.value)).transpose()?.map(Arc::new);
+    let state = http::State { metrics: Arc::clone(&metrics), health: Arc::clone(&health), web };
+    let server = http::start(listener, state, stopped)?;
 
+    let redactor = Redactor::new(&config.agent.redact)?;
     let ground = Ground::look()?;
     let mut engine = start::start(config, &ground, &metrics, options.kernel_log, &options.state_dir)?;
     let on_interfaces = (Arc::clone(&engine.rates), Arc::clone(&engine.watcher.policy().interfaces));
@@ -101,7 +101,7 @@ pub async fn run(options: Options) -> Result<()> {
     });
     let parts = Parts { bans };
     let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
-    let enricher = Enricher::new(ground.tree, Groups::open()?, std::mem::take(&mut engine.found));
+    let enricher = Enricher::new(ground.tree, Groups::open()?, redactor, std::mem::take(&mut engine.found));
     let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
     let following = follower.start(Arc::clone(&stop))?;
     let proving = engine.canaries.start(Arc::clone(&stop))?;
@@ -123,21 +123,9 @@ pub async fn run(options: Options) -> Result<()> {
     telling.sinks.shutdown().await;
     metrics.detach();
     let _ = stop_http.send(());
-    let _ = server.await;
-    let threads = [Some(watching), following, Some(serving), keeping];
+    let threads = [Some(watching), following, Some(serving), keeping, Some(server)];
     threads.into_iter().flatten().for_each(|thread| drop(thread.join()));
     outcome
-}
-
-async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    health: Arc<Health>,
-    shutdown: impl Future<Output = ()>,
-) {
-    if let Err(error) = http::serve(listener, http::State { metrics, health }, shutdown).await {
-        tracing::error!("the metrics endpoint failed: {error:#}");
-    }
 }
 
 /// Says that the agent is ready, to people and to the service manager.

@@ -17,6 +17,8 @@ pub const MAX_RATE_LIMITS: usize = MAX_RULES - 1;
 pub const MAX_LIMITS_PER_PACKET: usize = limits::LIMITS_PER_PACKET;
 /// Most plain paths in all files together.
 pub const MAX_PLAIN_PATHS: usize = limits::FILES as usize;
+/// Patterns of `[agent] redact`.
+pub const MAX_REDACT: usize = 64;
 /// Most `[[sink]]` tables.
 pub const MAX_SINKS: usize = 16;
 /// Longest name of a rule or workload, in bytes; names become metric label values.

@@ -6,6 +6,7 @@ mod files;
 mod host;
 mod limits;
 mod lists;
+mod metrics;
 mod policy;
 mod rules;
 mod running;
@@ -47,6 +48,7 @@ fn lint_on(loaded: &mut Loaded, facts: &Facts) {
     limits::check(&mut lints);
     files::check(&mut lints);
     host::check(&mut lints);
+    metrics::check(&mut lints);
     let mut fits = true;
     match Policy::new(&config, facts) {
         Ok(policy) => {

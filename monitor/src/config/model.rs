@@ -56,6 +56,17 @@ pub struct Agent {
     pub cgroup: Spanned<String>,
     /// What is never dropped.
     pub protect: Protect,
+    /// What is taken out of command lines.
+    pub redact: Redact,
+}
+
+/// Secrets on command lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redact {
+    /// Are shown.
+    Off,
+    /// Are taken out, and with them what these regular expressions find.
+    Patterns(Vec<Spanned<String>>),
 }
 
 /// A set of network interfaces.
@@ -82,6 +93,8 @@ pub struct Protect {
 pub struct Metrics {
     /// Where to listen. Port 0 picks one.
     pub listen: SocketAddr,
+    /// The file that says who may ask; `None`: everybody.
+    pub web_config: Option<Spanned<PathBuf>>,
     /// Where that was said.
     pub place: Place,
 }

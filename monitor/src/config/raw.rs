@@ -15,7 +15,7 @@ pub(crate) use packets::{PacketInterface, Packets, Penalty, RateLimit};
 pub(crate) use policy::{
     Args, Database, DatabaseAction, Exec, ExecAction, Existing, RawAction, RawSockets, Workload,
 };
-pub(crate) use value::{At, Factor, Field, Id, Interfaces, List, Port};
+pub(crate) use value::{At, Factor, Field, Id, Interfaces, List, Port, Redact};
 
 use super::model::{Format, Mode};
 
@@ -78,6 +78,12 @@ pub(crate) struct Agent {
     #[toml(default)]
     #[schemars(example = ["10.0.0.0/24", "tcp/22"])]
     pub protect: Field<List<String>>,
+    /// Regular expressions for what is secret on command lines, besides what is known to be: passwords, tokens and keys by
+    /// the names of options and settings, by known clients and in addresses. The first group of a match, or all of it, is shown
+    /// as `[redacted]` in events and findings. `"off"` shows everything.
+    #[toml(default)]
+    #[schemars(example = ["--pin=([0-9]+)"], example = &"off")]
+    pub redact: Field<Redact>,
 }
 
 /// The Prometheus endpoint.
@@ -89,6 +95,11 @@ pub(crate) struct Metrics {
     #[toml(default)]
     #[schemars(example = &"127.0.0.1:9469")]
     pub listen: Field<String>,
+    /// Who may ask, and over what: an absolute path to a file in the format of the `web.config` of Prometheus' exporters
+    /// (TLS, client certificates, names and passwords). Default: everybody who reaches `listen`.
+    #[toml(default)]
+    #[schemars(example = &"/etc/monitor/web.yml")]
+    pub web_config: Field<String>,
 }
 
 /// Where findings go.

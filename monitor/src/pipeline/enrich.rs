@@ -21,6 +21,8 @@ use crate::{
 };
 use places::Places;
 
+use super::redact::Redactor;
+
 /// Remembers what each process runs, and where each control group lies.
 pub struct Enricher {
     /// By process id.
@@ -28,6 +30,7 @@ pub struct Enricher {
     places: Places,
     tree: Tree,
     groups: Groups,
+    redactor: Redactor,
 }
 
 /// A process that was seen or found.
@@ -48,9 +51,10 @@ const TICK_NS: u64 = 10_000_000;
 impl Enricher {
     /// Knows the given processes from the start.
     #[must_use]
-    pub fn new(tree: Tree, groups: Groups, found: Vec<processes::Found>) -> Self {
-        let programs = found.into_iter().map(|found| (found.pid, Known::from(found))).collect();
-        Self { programs, places: Places::default(), tree, groups }
+    pub fn new(tree: Tree, groups: Groups, redactor: Redactor, found: Vec<processes::Found>) -> Self {
+        let known = |found: processes::Found| (found.pid, Known::found(found, &redactor));
+        let programs = found.into_iter().map(known).collect();
+        Self { programs, places: Places::default(), tree, groups, redactor }
     }
 
     /// Completes a record; `names` are those of the policy in force.
@@ -71,7 +75,7 @@ impl Enricher {
         match record {
             Record::Exec(record, tail) => {
                 let who = self.who(&record.actor, Kind::Exec, names);
-                let program = Arc::new(program(record, tail));
+                let program = Arc::new(self.redactor.program(program(record, tail)));
                 let script = Some(record.script).filter(|script| script.ino != 0);
                 let mapped = record.header.flags & exec::flags::MAPPED != 0;
                 // What a loader maps doesn't change what the process runs.
@@ -157,7 +161,7 @@ impl Enricher {
         let found = processes::read(&self.tree, actor.pid);
         match found.filter(|found| same_start(found.process.start_ns, actor.start_ns)) {
             Some(found) if found.process.exe.key() == actor.exe.key() => {
-                let known = Known { start_ns: actor.start_ns, ..Known::from(found) };
+                let known = Known { start_ns: actor.start_ns, ..Known::found(found, &self.redactor) };
                 let program = Arc::clone(&known.program);
                 self.learn(actor.pid, known);
                 program
@@ -181,11 +185,10 @@ impl Known {
     fn new(start_ns: u64, ppid: u32, program: Arc<Program>) -> Self {
         Self { start_ns, ppid, program, asked_ns: 0 }
     }
-}
 
-impl From<processes::Found> for Known {
-    fn from(found: processes::Found) -> Self {
-        Self::new(found.process.start_ns, found.process.ppid, Arc::new(found.program))
+    fn found(found: processes::Found, redactor: &Redactor) -> Self {
+        let program = Arc::new(redactor.program(found.program));
+        Self::new(found.process.start_ns, found.process.ppid, program)
     }
 }
 
@@ -284,7 +287,12 @@ mod tests {
             "[[workload]]\nname = \"api\"\nuser = [1]\n[[workload]]\nname = \"web\"\nuser = [2]\n",
         );
         let names = Names::new(&config.config.unwrap());
-        let mut enricher = Enricher::new(Tree::open().unwrap(), Groups::open().unwrap(), Vec::new());
+        let mut enricher = Enricher::new(
+            Tree::open().unwrap(),
+            Groups::open().unwrap(),
+            Redactor::new(&crate::config::Redact::Off).unwrap(),
+            Vec::new(),
+        );
         let mut record = held::Held::new_zeroed();
         record.actor.workloads.insert(0);
         record.actor.workloads.insert(1);

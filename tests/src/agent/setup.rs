@@ -47,6 +47,8 @@ pub struct Setup<'a> {
     netns: Option<&'a Netns>,
     home: Option<&'a Cgroup>,
     listen: String,
+    web_config: Option<PathBuf>,
+    redact: String,
     events: bool,
     protect: Vec<&'a str>,
     state: Option<PathBuf>,
@@ -63,6 +65,8 @@ impl<'a> Setup<'a> {
             netns: None,
             home: None,
             listen: "127.0.0.1:0".into(),
+            web_config: None,
+            redact: "[]".into(),
             events: true,
             protect: Vec::new(),
             state: None,
@@ -100,6 +104,18 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Sets what is taken out of command lines, as TOML.
+    pub fn redact(mut self, what: &str) -> Self {
+        self.redact = what.to_owned();
+        self
+    }
+
+    /// Names the file that says who may read the metrics.
+    pub fn web_config(mut self, path: &Path) -> Self {
+        self.web_config = Some(path.to_owned());
+        self
+    }
+
     /// Lets it write findings only, as an agent does that isn't told otherwise.
     pub fn without_events(mut self) -> Self {
         self.events = false;
@@ -127,11 +143,14 @@ impl<'a> Setup<'a> {
 
     /// The configuration file's text.
     pub fn config(&self, records: &str) -> String {
-        let Self { mode, scope, interfaces, listen, events, protect, rules, .. } = self;
+        let Self { mode, scope, interfaces, listen, events, protect, redact, rules, .. } = self;
+        let web =
+            self.web_config.iter().map(|path| format!("web_config = {:?}\n", path.display().to_string()));
+        let web: String = web.collect();
         format!(
             "mode = \"{}\"\n\n\
-             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\n\n\
-             [metrics]\nlisten = {listen:?}\n\n\
+             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\nredact = {redact}\n\n\
+             [metrics]\nlisten = {listen:?}\n{web}\n\
              [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\n\n\
              {rules}",
             mode.name()

@@ -68,7 +68,7 @@ fn every_thread_has_the_documented_capabilities_and_no_others() -> Result<()> {
         ("Seccomp", "2"),
     ];
     let threads = threads(agent.pid())?;
-    for name in ["monitor", "watch", "canaries", "interfaces", "bans", "control"] {
+    for name in ["monitor", "watch", "canaries", "interfaces", "bans", "control", "http"] {
         ensure!(threads.iter().any(|(thread, _)| thread == name), "no thread {name}: {threads:#?}");
     }
     for (name, fields) in &threads {

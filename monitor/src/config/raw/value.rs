@@ -60,6 +60,13 @@ pub(crate) enum Interfaces {
     Names(List<String>),
 }
 
+/// What is taken out of command lines, as written.
+#[derive(Debug)]
+pub(crate) enum Redact {
+    Word(String),
+    Patterns(List<String>),
+}
+
 impl<T> Field<T> {
     pub fn given(&self) -> Option<&At<T>> {
         match self {
@@ -153,6 +160,18 @@ impl<'de> FromToml<'de> for Interfaces {
     }
 }
 
+impl<'de> FromToml<'de> for Redact {
+    fn from_toml(ctx: &mut Context<'de>, item: &Item<'de>) -> Result<Self, Failed> {
+        if let Some(word) = item.as_str() {
+            return Ok(Self::Word(word.to_owned()));
+        }
+        if item.as_array().is_none() {
+            return Err(ctx.report_expected_but_found(&"\"off\" or a list of regular expressions", item));
+        }
+        List::from_toml(ctx, item).map(Self::Patterns)
+    }
+}
+
 /// Delegates the schema of a wrapper to that of what it wraps.
 macro_rules! schema_of {
     ($wrapper:ident => $inner:ty) => {
@@ -241,6 +260,23 @@ impl JsonSchema for Interfaces {
         json_schema!({"oneOf": [
             {"const": "auto"},
             {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": MAX_INTERFACE_GLOB_BYTES}},
+        ]})
+    }
+}
+
+impl JsonSchema for Redact {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Redact".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"oneOf": [
+            {"const": "off"},
+            {"type": "array", "items": {"type": "string", "minLength": 1}},
         ]})
     }
 }

@@ -9,13 +9,16 @@ use super::Checker;
 use super::interfaces::interfaces;
 use super::packets::packets;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::limits::{MAX_PROTECT, MAX_SINKS};
-use crate::config::model::{Agent, Format, Interfaces, Metrics, Mode, Packets, Protect, Sink, Target};
+use crate::config::limits::{MAX_PROTECT, MAX_REDACT, MAX_SINKS};
+use crate::config::model::{
+    Agent, Format, Interfaces, Metrics, Mode, Packets, Protect, Redact, Sink, Target,
+};
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
 use crate::config::raw::{self, At, Field, List, SinkKind};
 use crate::config::source::{Place, Source, Spanned, quoted};
 use crate::config::syntax::Parsed;
+use crate::pipeline::redact;
 
 /// The checked settings.
 pub(super) struct Settings {
@@ -56,7 +59,7 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
             settings.agent = agent(&mut file, &raw.value);
         }
         if let Some(raw) = file.once(&raw.metrics, "[metrics]", &mut given.metrics) {
-            settings.metrics = metrics(&mut file, &raw.value).unwrap_or(settings.metrics);
+            metrics(&mut file, &raw.value, &mut settings.metrics);
         }
         if let Some(raw) = file.once(&raw.packets, "[packets]", &mut given.packets) {
             settings.packets = packets(&mut file, &raw.value);
@@ -84,11 +87,13 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
 
 fn default_agent() -> Agent {
     let cgroup = Spanned { value: "/".into(), place: Place::default() };
-    Agent { interfaces: Interfaces::Auto, cgroup, protect: Protect::default() }
+    let redact = Redact::Patterns(Vec::new());
+    Agent { interfaces: Interfaces::Auto, cgroup, protect: Protect::default(), redact }
 }
 
 fn default_metrics() -> Metrics {
-    Metrics { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9469)), place: Place::default() }
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9469));
+    Metrics { listen, web_config: None, place: Place::default() }
 }
 
 impl Checker<'_> {
@@ -140,7 +145,43 @@ fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
     if let Some(at) = raw.protect.given() {
         agent.protect = protect(file, &at.value);
     }
+    if let Some(at) = raw.redact.given() {
+        agent.redact = redact(file, at).unwrap_or(agent.redact);
+    }
     agent
+}
+
+fn redact(file: &mut Checker, at: &At<raw::Redact>) -> Option<Redact> {
+    let patterns = match &at.value {
+        raw::Redact::Word(word) if word == "off" => return Some(Redact::Off),
+        raw::Redact::Word(word) => {
+            let message = format!("{} is neither `off` nor a list of regular expressions", quoted(word));
+            file.error(at.span, message, "write `\"off\"`, or a list: `[\"--pin=([0-9]+)\"]`");
+            return None;
+        }
+        raw::Redact::Patterns(patterns) => patterns,
+    };
+    if let Some(first) = patterns.items.get(MAX_REDACT) {
+        let help = "join some of them with `|`";
+        file.error(first.span, format!("more than {MAX_REDACT} patterns in `redact`"), help);
+    }
+    let mut found = Vec::new();
+    for pattern in patterns.items.iter().take(MAX_REDACT) {
+        match redact::compile(&pattern.value) {
+            Ok(regex) if regex.is_match(b"") => {
+                let message =
+                    format!("{} matches an empty text, so it would match everywhere", quoted(&pattern.value));
+                file.error(pattern.span, message, "write a pattern that needs at least one character");
+            }
+            Ok(_) => found.push(file.spanned(pattern.value.clone(), pattern.span)),
+            Err(error) => {
+                let help =
+                    "write it as the `regex` crate reads it (https://docs.rs/regex), without look-around";
+                file.error(pattern.span, format!("{error:#}"), help);
+            }
+        }
+    }
+    Some(Redact::Patterns(found))
 }
 
 /// Reads a path below the cgroup v2 mount.
@@ -185,10 +226,17 @@ fn push_new<T: PartialEq>(list: &mut Vec<T>, value: T) {
     }
 }
 
-fn metrics(file: &mut Checker, raw: &raw::Metrics) -> Option<Metrics> {
-    let at = raw.listen.given()?;
-    let listen = file.accept(at.span, net::listen(&at.value))?;
-    Some(Metrics { listen, place: file.place(at.span) })
+fn metrics(file: &mut Checker, raw: &raw::Metrics, metrics: &mut Metrics) {
+    if let Some(at) = raw.listen.given()
+        && let Some(listen) = file.accept(at.span, net::listen(&at.value))
+    {
+        (metrics.listen, metrics.place) = (listen, file.place(at.span));
+    }
+    if let Some(at) = raw.web_config.given() {
+        let checked = absolute(&at.value, "/etc/monitor/web.yml").and_then(|()| check_file_name(&at.value));
+        let value = file.accept(at.span, checked).map(|()| at.value.clone().into());
+        metrics.web_config = value.map(|value| Spanned { value, place: file.place(at.span) });
+    }
 }
 
 fn sink(file: &mut Checker, raw: &At<raw::Sink>) -> Option<Sink> {

@@ -39,7 +39,7 @@ impl Enricher {
                 {
                     Known { ppid: found.process.ppid, ..known.clone() }
                 }
-                (Some(found), _) => Known::from(found),
+                (Some(found), _) => Known::found(found, &self.redactor),
                 // Gone by now; it was there when the event happened.
                 (None, Some(known)) => known.clone(),
                 (None, None) => return None,
