@@ -1,12 +1,12 @@
 //! The `monitor` command.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::LazyLock};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use monitor::{
     commands,
     config::Report,
-    kernel::{canary, load::KernelLog},
+    kernel::{canary, load::KernelLog, object},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 /// Without a configuration it only observes. `monitor doctor` says what this host's kernel can enforce; `monitor check`
 /// validates a policy before it is used; `monitor run` is the agent.
 #[derive(Debug, Parser)]
-#[command(name = "monitor", version, max_term_width = 110)]
+#[command(name = "monitor", version, long_version = VERSION.as_str(), max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,6 +73,15 @@ impl Command {
         }
     }
 }
+
+/// With the kernel programs inside, as metrics have them (`monitor_build_info`).
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match object::bytes() {
+        Ok(_) => format!("{version}\nkernel programs: sha256 {}", object::sha256()),
+        Err(_) => format!("{version}\nkernel programs: none; build with `cargo xtask build`"),
+    }
+});
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
