@@ -44,9 +44,12 @@ pub struct Web {
 struct State {
     rules: Rules,
     /// What was read, and how it looked.
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    files: Files,
     looked: Instant,
 }
+
+/// Files, and how they looked; none if they couldn't be looked at.
+type Files = Vec<(PathBuf, Option<Stamp>)>;
 
 /// By what a change of a file is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,14 @@ impl Web {
         let (rules, files) = read(path)?;
         let state = Mutex::new(State { rules, files, looked: Instant::now() });
         Ok(Self { path: path.to_owned(), state })
+    }
+
+    /// Whether a text is such a file, whatever the files are that it names.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<()> {
+        file::parse(text).map(drop)
     }
 
     /// What is in force now.
@@ -104,7 +115,7 @@ impl Web {
 }
 
 /// The rules, and every file that they came from.
-fn read(path: &Path) -> Result<(Rules, Vec<(PathBuf, Option<Stamp>)>)> {
+fn read(path: &Path) -> Result<(Rules, Files)> {
     // Before they are read: what is written meanwhile is seen as a change later.
     let own = (path.to_owned(), Stamp::of(path));
     let web = || -> Result<_> {

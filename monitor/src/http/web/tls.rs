@@ -91,8 +91,10 @@ fn clients(tls: &TlsServer, dir: &Path) -> Result<Option<Arc<dyn ClientCertVerif
     for certificate in certificates(&dir.join(&tls.client_ca_file))? {
         roots.add(certificate).context("a certificate in `client_ca_file` can't be used")?;
     }
-    let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(rustls_graviola::default_provider()));
+    let builder = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(rustls_graviola::default_provider()),
+    );
     let builder = if needed { builder } else { builder.allow_unauthenticated() };
     Ok(Some(builder.build().context("`client_ca_file` can't be used")?))
 }

@@ -54,7 +54,7 @@ pub(super) fn client(path: &[u8], name: &[u8]) -> Option<&'static Client> {
     let file = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_owned();
     let (file, called) = (file(path), file(name));
     let is = |name: &&str| file.starts_with(name.as_bytes()) || called.starts_with(name.as_bytes());
-    CLIENTS.iter().find(|client| client.names.iter().any(|name| is(&name)))
+    CLIENTS.iter().find(|client| client.names.iter().any(is))
 }
 
 /// What is between the first `from` and the last `to` (or the end).
