@@ -9,4 +9,5 @@ pub mod explain;
 pub mod run;
 pub mod schema;
 pub mod simulate;
+pub mod support;
 pub mod test;

@@ -14,3 +14,6 @@ pub mod policy;
 pub mod render;
 pub mod safety;
 pub mod sink;
+
+#[cfg(test)]
+mod fuzzed;

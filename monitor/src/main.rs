@@ -51,6 +51,11 @@ enum Command {
     /// Asks the running agent. Packets from whoever is banned are dropped on the interfaces that the agent watches, also those
     /// of established connections; who is protected (`[agent] protect`, current SSH sessions) is never dropped.
     Ban(commands::ban::Args),
+    /// Write one archive for a bug report, without secrets.
+    ///
+    /// Versions, what this kernel can do, the configuration, the agent's metrics and log. What looks like a secret is taken out
+    /// of all of them; findings and bans are not in it.
+    Support(commands::support::Args),
     /// Print the JSON Schema of the configuration, for editors.
     Schema(commands::schema::Args),
     /// Print completions for a shell.
@@ -101,6 +106,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => commands::simulate::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Ban(args) => commands::ban::run(args),
+        Command::Support(args) => commands::support::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args, Cli::command()),
         Command::Docs(args) => commands::docs::run(args, Cli::command()),

@@ -1,6 +1,7 @@
 //! The agent's own safety: whom it trusts, what it may do itself, and what it lets out.
 
 mod privileges;
+mod support;
 mod trust;
 mod web;
 mod words;

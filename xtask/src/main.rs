@@ -5,7 +5,9 @@ mod build;
 mod context;
 mod demo;
 mod docs;
+mod fuzz;
 mod lint;
+mod package;
 mod run;
 mod setup;
 mod shell;
@@ -90,6 +92,19 @@ enum Sub {
     Bench(bench::Args),
     /// Boot other kernels in an emulator and run tests in them
     Vm(vm::Args),
+    /// Feed what reads bytes from others with mutations of a kept corpus, for longer than the tests do
+    ///
+    /// The corpus is in monitor/corpus and monitor-common/corpus; an input that breaks something is kept there as crash-*.
+    ///
+    /// Examples:
+    ///   cargo xtask fuzz --seconds 600
+    ///   cargo xtask fuzz --seconds 60 policy
+    #[command(verbatim_doc_comment)]
+    Fuzz(fuzz::Args),
+    /// Build what is installed on hosts: a static binary and a Debian package of it
+    ///
+    /// target/package has both, and what deploy/container/Containerfile takes.
+    Package(package::Args),
     /// Write the generated docs anew, or check that they are current (`--check`)
     ///
     /// docs/monitor.schema.json (for editors), docs/metrics.md and docs/cli.md are what the agent prints about itself.
@@ -122,6 +137,8 @@ fn dispatch(command: &Sub) -> Result<()> {
         Sub::Demo(args) => demo::run(args, &context),
         Sub::Bench(args) => bench::run(args, &context),
         Sub::Vm(args) => vm::run(args, &context),
+        Sub::Fuzz(args) => fuzz::run(args, &context),
+        Sub::Package(args) => package::run(args, &context),
         Sub::Docs(args) => docs::run(args, &context),
         Sub::Lint(args) => lint::run(args, &context),
     }

@@ -41,6 +41,8 @@ pub enum Purpose {
     Vm,
     /// `lint`: also the dependency checker
     Lint,
+    /// `package`: also what packs
+    Package,
     /// `bench`: also what the agent is compared with
     Bench,
 }
@@ -48,13 +50,15 @@ pub enum Purpose {
 impl Purpose {
     fn steps(self) -> &'static [Step] {
         use Step::{
-            BpfLinker, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, RustSrc, Rustfmt, Toolchain,
+            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, RustSrc, Rustfmt,
+            Toolchain,
         };
         match self {
             Self::Build => &[Toolchain, RustSrc, BpfLinker],
             Self::Test => &[Toolchain, RustSrc, BpfLinker, Musl],
             Self::Vm => &[Toolchain, RustSrc, BpfLinker, Musl, Qemu],
             Self::Lint => &[Toolchain, RustSrc, BpfLinker, Clippy, Rustfmt, CargoDeny],
+            Self::Package => &[Toolchain, RustSrc, BpfLinker, Musl, CargoDeb],
             Self::Bench => &[Toolchain, RustSrc, BpfLinker, Musl, ExecTracer, PacketFilters],
         }
     }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::{
     build::{self, Profile},
     context::Context,
-    docs,
+    docs, package,
     setup::{self, Purpose, Step},
     shell::Cmd,
     stage::Stages,
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long = "skip", value_name = "STAGE")]
     skip: Vec<Stage>,
     /// For the test programs: a part of the names of the tests to run, or options of theirs (`-- --nocapture`).
-    /// With these, stages that aren't test programs (docs, vm) run only when `--only` names them.
+    /// With these, stages that aren't test programs (docs, package, vm) run only when `--only` names them.
     #[arg(last = true, value_name = "FILTER")]
     arguments: Vec<OsString>,
 }
@@ -39,6 +39,8 @@ enum Stage {
     Docs,
     /// Scenarios on this machine's kernel; need root
     Scenarios,
+    /// The Debian package, installed and removed over a copy of this system; needs root
+    Package,
     /// The kernel programs on another kernel, in a guest
     Vm,
 }
@@ -77,6 +79,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 &format!("they load kernel programs, which needs root: run\n  {}", context.how_to_be_root()),
             ),
             Stage::Scenarios => stages.run("scenarios", || scenarios(args, context)),
+            Stage::Package if !context.is_root() => stages.leave_out("package", "only root can install it"),
+            Stage::Package => stages.run("package", || package::build_and_check(context)),
             Stage::Vm => match setup::out_of_reach(context, Purpose::Vm)? {
                 Some(missing) => stages.leave_out("guest", &format!("only root can install the {missing}")),
                 None => {

@@ -27,6 +27,8 @@ pub enum Step {
     Rustfmt,
     /// Checks of licences and sources.
     CargoDeny,
+    /// Makes Debian packages.
+    CargoDeb,
     /// The emulator that boots other kernels.
     Qemu,
     /// The exec tracer that the benchmarks compare with.
@@ -57,6 +59,7 @@ pub struct Row {
 
 const BPF_LINKER: &str = "0.10.4";
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_DEB: &str = "3.8.0";
 
 /// Everything that may be installed, in the order in which it is. Only the rustup components and the Debian
 /// packages lie outside the clone.
@@ -137,6 +140,16 @@ pub const STEPS: &[Row] = &[
         cost: "compiles for two minutes",
         present: |context| Ok(cargo_installed(context, "cargo-deny", CARGO_DENY)),
         install: |context| cargo_install(context, "cargo-deny", CARGO_DENY),
+        root: false,
+        remedy: "remove target/tools and try again",
+    },
+    Row {
+        step: Step::CargoDeb,
+        name: "cargo-deb 3.8.0",
+        why: "makes the Debian package",
+        cost: "compiles for two minutes",
+        present: |context| Ok(cargo_installed(context, "cargo-deb", CARGO_DEB)),
+        install: |context| cargo_install(context, "cargo-deb", CARGO_DEB),
         root: false,
         remedy: "remove target/tools and try again",
     },

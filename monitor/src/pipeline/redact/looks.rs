@@ -45,6 +45,8 @@ impl Looks {
                 ours(r"(?i)\b(?:Bearer|Basic) +([A-Za-z0-9+/=_.~-]{8,})")?,
                 ours(r"-----BEGIN [A-Z ]*PRIVATE KEY-----((?s:.*))")?,
                 ours(&format!("({TOKENS})"))?,
+                // Hashes of passwords.
+                ours(r"(\$(?:2[abxy]|5|6|y|argon2[id]{1,2})\$[A-Za-z0-9./$=,+-]{20,})")?,
             ],
             own,
         })
