@@ -2,11 +2,15 @@
 
 use std::{
     fs, io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::wait::{deadline, eventually};
 
@@ -136,10 +140,11 @@ fn remove(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// Where the version 2 hierarchy is mounted; beside version 1 that isn't /sys/fs/cgroup.
+/// Where the version 2 hierarchy is mounted; beside version 1 that isn't /sys/fs/cgroup. Where it is mounted nowhere, a view of it
+/// that only this process has, so that the host stays as it is.
 ///
 /// # Errors
-/// When it isn't mounted.
+/// When the kernel has no such hierarchy.
 pub fn mount() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
     let mut points = mounts.lines().filter_map(|line| {
@@ -147,5 +152,28 @@ pub fn mount() -> Result<PathBuf> {
         let (point, kind) = (words.nth(1)?, words.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(point))
     });
-    points.next().context("no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup")
+    if let Some(point) = points.next() {
+        return Ok(point);
+    }
+    static VIEW: OnceLock<io::Result<OwnedFd>> = OnceLock::new();
+    match VIEW.get_or_init(view) {
+        Ok(root) => Ok(PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()))),
+        Err(error) => bail!("no cgroup v2 hierarchy is mounted, and there can be no view of it: {error}"),
+    }
+}
+
+/// A mount of the hierarchy that is attached nowhere.
+fn view() -> io::Result<OwnedFd> {
+    const CREATE: libc::c_long = 6;
+    let made = |code: libc::c_long| if code < 0 { Err(io::Error::last_os_error()) } else { Ok(code as i32) };
+    // SAFETY: the name is NUL-terminated; the descriptor is new and nobody else's.
+    let tree =
+        unsafe { OwnedFd::from_raw_fd(made(libc::syscall(libc::SYS_fsopen, c"cgroup2".as_ptr(), 1_u32))?) };
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: this command takes neither a key nor a value.
+    made(unsafe { libc::syscall(libc::SYS_fsconfig, tree.as_raw_fd(), CREATE, nothing, nothing, 0) })?;
+    // SAFETY: takes no pointers; the descriptor is new and nobody else's.
+    Ok(unsafe {
+        OwnedFd::from_raw_fd(made(libc::syscall(libc::SYS_fsmount, tree.as_raw_fd(), 1_u32, 0_u32))?)
+    })
 }

@@ -89,6 +89,7 @@ pub(super) fn start(
     let blind = "nothing is seen of unix sockets without BPF LSM (`monitor doctor` says how to get it)";
     let cannot = Unenforceable {
         exec: (support::is_realtime() && !exec_lsm).then_some(late),
+        kill: support::is_realtime().then_some(late),
         unix: (!lsm).then_some(blind),
     };
     let accounts = Accounts::read(&ground.tree)?;

@@ -53,6 +53,14 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
             return Ok(fallback("lsm_refused", detail));
         }
     }
+    if !canary::allowed()? {
+        return Ok(fallback(
+            "lsm_refuses_all",
+            format!(
+                "{INSTEAD}: here the program that would refuse them refuses every exec; please report it"
+            ),
+        ));
+    }
     if canary::exec()? == Outcome::Refused {
         let detail = "refused with EPERM before anything runs, by a BPF LSM program".to_owned();
         return Ok(Capability { feature: feature::EXEC_DENY, state: "enforced", reason: "", detail });
@@ -69,9 +77,18 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
 pub fn kill_and_connect(ground: &Ground, scope: &Scope) -> Result<Vec<Capability>> {
     let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     let wanted = |probe: &&Probe| probe.program == "exec" || matches!(probe.attach, Attach::SockAddr);
+    let missing = |feature, error: &anyhow::Error| Capability {
+        feature,
+        state: "missing",
+        reason: "refused",
+        detail: format!("{error:#}"),
+    };
     for probe in PROBES.iter().filter(wanted) {
-        kernel.load(probe)?;
-        kernel.attach(probe, scope)?;
+        if let Err(error) = kernel.load(probe).and_then(|_| kernel.attach(probe, scope)) {
+            return Ok([feature::EXEC_KILL, feature::CONNECT_DENY]
+                .map(|feature| missing(feature, &error))
+                .into());
+        }
     }
     Ok(vec![kill(canary::exec()?), connect(canary::connect())])
 }

@@ -4,6 +4,7 @@ mod interfaces;
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     agent::{prepare::Ground, trial},
-    host::cgroup::Scope,
+    host::cgroup::{self, Scope},
     kernel::{
         load::Loaded,
         probes::Needed,
@@ -38,6 +39,7 @@ struct Diagnosis {
     kernel: String,
     realtime: bool,
     security_modules: Option<String>,
+    cgroup_tree: Option<PathBuf>,
     default_route_interfaces: Vec<String>,
     interfaces: Vec<interfaces::Interface>,
     capabilities: Vec<Capability>,
@@ -100,6 +102,7 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         realtime: support::is_realtime(),
         security_modules: support::security_modules(),
+        cgroup_tree: cgroup::mounted()?,
         default_route_interfaces: with_default_route.map(|interface| interface.name.clone()).collect(),
         interfaces,
         capabilities,
@@ -185,6 +188,9 @@ impl Diagnosis {
             if self.realtime { " (real-time)" } else { "" }
         );
         let _ = writeln!(out, "security modules  {modules}");
+        let tree = self.cgroup_tree.as_ref().map(|point| point.display().to_string());
+        let tree = tree.unwrap_or_else(|| "mounted nowhere; the agent uses a view of its own".to_owned());
+        let _ = writeln!(out, "cgroup v2 tree    {tree}");
         let _ = writeln!(out, "default route     {}\n", self.default_route_interfaces.join(", "));
         for row in &self.capabilities {
             let _ = writeln!(out, "{:<13} {:<10} {}", row.feature, row.state, row.detail);

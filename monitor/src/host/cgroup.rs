@@ -5,11 +5,16 @@ mod groups;
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 pub use groups::{Group, Groups, Walk};
 
@@ -24,18 +29,43 @@ pub struct Scope {
     pub level: u32,
 }
 
-/// Where the cgroup v2 tree is mounted; hybrid systems have it in unusual places.
+/// Where the cgroup v2 tree is; hybrid systems have it in unusual places. Where it is mounted nowhere, that is a view of our own,
+/// which nobody else sees: every process is in the tree all the same.
 pub fn mount_point() -> Result<PathBuf> {
+    match mounted()? {
+        Some(point) => Ok(point),
+        None => view().context(
+            "no cgroup v2 tree is mounted, and sockets are watched through it; mount it with \
+             `mount -t cgroup2 none /sys/fs/cgroup/unified` (or boot with systemd.unified_cgroup_hierarchy=1)",
+        ),
+    }
+}
+
+/// Where the host has the tree mounted, if anywhere.
+pub fn mounted() -> Result<Option<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("can't read /proc/self/mounts")?;
-    let point = mounts.lines().find_map(|line| {
+    Ok(mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let point = fields.next()?;
         (fields.next()? == "cgroup2").then(|| PathBuf::from(point))
-    });
-    point.context(
-        "no cgroup v2 tree is mounted, and sockets are watched through it; mount it with \
-         `mount -t cgroup2 none /sys/fs/cgroup/unified` (or boot with systemd.unified_cgroup_hierarchy=1)",
-    )
+    }))
+}
+
+/// A mount of the tree that is attached nowhere; it lives as long as we do.
+fn view() -> Result<PathBuf> {
+    static VIEW: Mutex<Option<OwnedFd>> = Mutex::new(None);
+    let mut view = VIEW.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = match view.take() {
+        Some(root) => root,
+        None => {
+            let tree = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_create(&tree)?;
+            fsmount(&tree, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?
+        }
+    };
+    let path = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
+    *view = Some(root);
+    Ok(path)
 }
 
 /// Id of the group with this path below the mount; none if there is no such group any more.

@@ -5,12 +5,13 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    os::unix::process::ExitStatusExt as _,
+    os::{fd::AsRawFd as _, unix::process::ExitStatusExt as _},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Name of the hidden command that does nothing; the kernel programs stop the agent's children from running it.
 pub const COMMAND: &str = "canary";
@@ -36,6 +37,19 @@ pub fn exec() -> Result<Outcome> {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(Outcome::Refused),
         Err(error) => Err(error).context("can't start our own binary to see whether it is stopped"),
     }
+}
+
+/// Starts a file that is no program; whether nobody refused that. It never runs: where it isn't refused, the kernel doesn't know
+/// how. There are kernels on which a program that looks at execs refuses them all, and then a refused canary proves nothing.
+///
+/// # Errors
+/// When there can be no such file.
+pub fn allowed() -> Result<bool> {
+    // A descriptor that stays open over the exec: its path is asked for by the child.
+    let file = memfd_create("monitor", MemfdFlags::empty()).context("can't make a file in memory")?;
+    rustix::io::write(&file, b"?").context("can't write a file in memory")?;
+    let outcome = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd())).status();
+    Ok(!matches!(outcome, Err(error) if error.raw_os_error() == Some(libc::EPERM)))
 }
 
 /// Asks for a connection to port 0 of the loopback address, where nobody can listen; whether it was refused by a

@@ -25,6 +25,7 @@ use monitor_common::{
 use super::{
     object,
     probes::{Attach, PROBES, Probe},
+    support,
 };
 use crate::{host::cgroup::Scope, policy::Compiled};
 
@@ -264,7 +265,8 @@ fn refusal(probe: &Probe, error: ProgramError) -> anyhow::Error {
         let end: String =
             lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n  {line}")).collect();
         tracing::debug!("verifier log of {}:\n{log}", probe.program);
-        return anyhow!("the kernel refuses program {}: {io_error}{end}", probe.program);
+        let remedy = support::remedy();
+        return anyhow!("the kernel refuses program {}: {io_error}{end}{remedy}", probe.program);
     }
     anyhow!(error).context(format!("can't load program {}", probe.program))
 }

@@ -59,8 +59,49 @@ pub fn is_realtime() -> bool {
         || rustix::system::uname().version().to_string_lossy().contains("PREEMPT_RT")
 }
 
+/// What to say where a program is refused, if this kernel is one of which it is known why; empty elsewhere.
+#[must_use]
+pub fn remedy() -> String {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if version(&release).is_some_and(|version| version < OLDEST) {
+        return format!(
+            "\n  Linux {release} lacks what the programs are made of (compare-and-swap came with 5.12, the cgroups above a task \
+             for tracing programs with 5.13): boot 6.1 or newer"
+        );
+    }
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
+        return "\n  this kernel is locked down for confidentiality, so programs may not read its memory: boot with \
+                `lockdown=integrity` or without"
+            .to_owned();
+    }
+    String::new()
+}
+
+/// The oldest kernel of the ladder that takes all programs: docs/kernels.md.
+const OLDEST: (u32, u32) = (6, 1);
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 /// The active security modules; none if the kernel doesn't say.
 #[must_use]
 pub fn security_modules() -> Option<String> {
     fs::read_to_string("/sys/kernel/security/lsm").ok().map(|list| list.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_numbers() {
+        assert_eq!(version("5.10.0-46-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version("6.1-rc3"), Some((6, 1)));
+        assert!(version("6.12.118+deb13-rt-amd64") > Some(OLDEST));
+        assert_eq!(version("unknown"), None);
+    }
 }

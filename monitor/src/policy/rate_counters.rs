@@ -61,7 +61,7 @@ mod tests {
         let text: String = names.iter().map(limit).collect();
         let config = Config::from_text(&text)?;
         let accounts = AnyAccounts::new(None);
-        let host = Host { tree: None, accounts: &accounts, cannot: Unenforceable { exec: None, unix: None } };
+        let host = Host { tree: None, accounts: &accounts, cannot: Unenforceable::default() };
         let mut policy = Compiled::new(&config, &host)?;
         counters.assign(&config, &mut policy.rate_rules)?;
         Ok(policy.rate_rules.iter().map(|rule| rule.counter).collect())

@@ -10,6 +10,8 @@ use crate::config::{self, Config, Report, Severity};
 pub struct Unenforceable {
     /// Why execs can be neither refused nor killed before they run, if so.
     pub exec: Option<&'static str>,
+    /// Why programs can't be killed before they run, if so, whether or not they can be refused.
+    pub kill: Option<&'static str>,
     /// Why nothing is seen of unix sockets, if so; nothing is seen of packet sockets then, either.
     pub unix: Option<&'static str>,
 }
@@ -36,7 +38,9 @@ pub(super) fn exec_rule(
 ) -> Result<Rule, Report> {
     let action = rule.action.into();
     let mut mode = rule.mode.into();
-    if let (Some(reason), Mode::Enforce, true) = (cannot.exec, mode, action != Action::Alert) {
+    // Arguments can't be read when an exec can still be refused.
+    let cannot = if action == Action::Kill || rule.args.is_some() { cannot.kill } else { cannot.exec };
+    if let (Some(reason), Mode::Enforce, true) = (cannot, mode, action != Action::Alert) {
         if !rule.degrade {
             let help = "write `degrade = \"observe\"` in the rule to have it report only";
             return Err(cannot_hold(config, &rule.name, &rule.place, reason, help));

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::Lints;
-use crate::config::model::{Account, Action, Interfaces, Mode};
+use crate::config::model::{Account, Action, Exec, Interfaces, Mode};
 use crate::config::pattern::is_glob;
 use crate::config::source::{Spanned, printable_path, quoted};
 use crate::host::interfaces;
@@ -60,12 +60,13 @@ fn chosen_ports(lints: &mut Lints) {
 
 /// Rules that would be an error when the agent starts, or hold only in part.
 fn unenforceable(lints: &mut Lints) {
+    late(lints);
     let Some((reason, remedy)) = lints.facts.no_lsm() else { return };
     let (config, realtime) = (lints.config, lints.facts.realtime);
     let help = format!("{remedy}; or write `degrade = \"observe\"` in the rule");
     for rule in &config.execs {
         let stops = rule.mode == Mode::Enforce && rule.action != Action::Alert;
-        if realtime && stops && !rule.degrade {
+        if realtime && stops && !rule.degrade && !is_late(rule) {
             let message = format!(
                 "{} can't be enforced on this host: {reason}, and it schedules in real time, where a program runs before it can be killed",
                 quoted(&rule.name)
@@ -85,6 +86,29 @@ fn unenforceable(lints: &mut Lints) {
     {
         let message = format!("packet sockets can't be refused on this host: {reason}; raw sockets are");
         lints.warn(&rule.place, message, help);
+    }
+}
+
+/// Whether a rule acts when an exec can't be refused any more, with or without BPF LSM.
+fn is_late(rule: &Exec) -> bool {
+    rule.action == Action::Kill || rule.args.is_some()
+}
+
+/// Rules that would kill a program which has begun to run by then.
+fn late(lints: &mut Lints) {
+    let config = lints.config;
+    if !lints.facts.realtime {
+        return;
+    }
+    for rule in config.execs.iter().filter(|rule| is_late(rule)) {
+        if rule.mode == Mode::Enforce && rule.action != Action::Alert && !rule.degrade {
+            let message = format!(
+                "{} can't be enforced on this host: it schedules in real time, where a program runs before it can be killed",
+                quoted(&rule.name)
+            );
+            let help = "write `degrade = \"observe\"` in the rule; or, with BPF LSM, have it deny programs whatever their arguments";
+            lints.warn(&rule.place, message, help);
+        }
     }
 }
 

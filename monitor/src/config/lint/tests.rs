@@ -166,6 +166,24 @@ fn a_host_may_not_be_able_to_hold_a_rule() {
 }
 
 #[test]
+fn in_real_time_nothing_is_killed_in_time() {
+    let text = "mode = \"enforce\"\n".to_owned()
+        + &exec("a", "deny = [\"/x/*\"]\naction = \"kill\"")
+        + &exec("b", "deny = [\"/x/*\"]\nargs = { contains = [\"-x\"] }")
+        + &exec("c", "deny = [\"/y/*\"]")
+        + &exec("d", "deny = [\"/z/*\"]\naction = \"kill\"\ndegrade = \"observe\"");
+    let of = |modules: &str, realtime| {
+        let facts = Facts { modules: Some(modules.to_owned()), realtime, ..Facts::look() };
+        let found = linted_on(&text, &facts);
+        let about = found.iter().filter(|line| line.contains("can't be enforced on this host: "));
+        about.filter_map(|line| line.split('`').nth(1).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("lockdown,bpf", true), ["a", "b"]);
+    assert_eq!(of("lockdown", true), ["a", "b", "c"]);
+    assert_eq!(of("lockdown", false), [""; 0]);
+}
+
+#[test]
 fn a_port_may_be_one_that_the_kernel_chooses_from() {
     let facts = Facts { local_ports: Some(32768..=60999), ..host() };
     let of = |keys: &str| {
