@@ -8,6 +8,7 @@ use crate::{
     context::Context,
     setup::{self, Step},
     shell::{Cmd, step},
+    vm,
 };
 
 /// What `docs` takes.
@@ -39,9 +40,13 @@ pub fn generate(context: &Context, check: bool) -> Result<()> {
     Cmd::cargo(context)?.args(["build", "--package", "monitor"]).run()?;
     let agent = context.target("debug/monitor");
     let mut stale = Vec::new();
+    let mut texts = vec![(vm::KERNELS, vm::markdown(context)?)];
     for (name, arguments) in FILES {
         // Help texts wrap at the width of the terminal; files don't.
         let text = Cmd::new(context, &agent).args(arguments).hidden_env("COLUMNS", "100").read()?;
+        texts.push((name, text));
+    }
+    for (name, text) in texts {
         let path = context.path(name);
         let current = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -61,7 +66,7 @@ pub fn generate(context: &Context, check: bool) -> Result<()> {
     }
     if !stale.is_empty() {
         bail!(
-            "{} differ from what the agent says: run `cargo xtask docs` and commit the result",
+            "{} differ from what they are made of: run `cargo xtask docs` and commit the result",
             stale.join(", ")
         );
     }

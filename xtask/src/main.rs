@@ -91,6 +91,14 @@ enum Sub {
     #[command(verbatim_doc_comment)]
     Bench(bench::Args),
     /// Boot other kernels in an emulator and run tests in them
+    ///
+    /// Without options all scenarios run on the default kernel. `--sheet` runs no tests: it tries every way of enforcing once and
+    /// compares with docs/kernels.json what came of it; `--record` writes that down, and docs/kernels.md.
+    ///
+    /// Examples:
+    ///   cargo xtask vm --kernel 6.12 -- exec_rule
+    ///   cargo xtask vm --kernel all --variant all --sheet
+    #[command(verbatim_doc_comment)]
     Vm(vm::Args),
     /// Feed what reads bytes from others with mutations of a kept corpus, for longer than the tests do
     ///
@@ -107,7 +115,8 @@ enum Sub {
     Package(package::Args),
     /// Write the generated docs anew, or check that they are current (`--check`)
     ///
-    /// docs/monitor.schema.json (for editors), docs/metrics.md and docs/cli.md are what the agent prints about itself.
+    /// docs/monitor.schema.json (for editors), docs/metrics.md and docs/cli.md are what the agent prints about itself;
+    /// docs/kernels.md is made of docs/kernels.json.
     Docs(docs::Args),
     /// Check formatting, lints, docs, lock files and dependencies
     ///

@@ -83,12 +83,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Stage::Package => stages.run("package", || package::build_and_check(context)),
             Stage::Vm => match setup::out_of_reach(context, Purpose::Vm)? {
                 Some(missing) => stages.leave_out("guest", &format!("only root can install the {missing}")),
-                None => {
-                    stages.run("guest", || vm::run(&vm::Args::only(IN_GUEST), context));
-                    // There denials attach and never run: the agent must notice, and kill instead.
-                    let denials = || vm::Args::only(&IN_GUEST[..1]).without_lsm();
-                    stages.run("guest without BPF LSM", || vm::run(&denials(), context));
-                }
+                None => stages.run("guests", || vm::ladder(context, IN_GUEST)),
             },
         }
     }

@@ -1,36 +1,38 @@
-//! `cargo xtask vm`: boots other kernels in an emulator and runs the scenarios in them.
+//! `cargo xtask vm`: boots other kernels in an emulator and finds out what the agent is worth on them.
 //!
 //! A guest has no disk and no network but its own: everything is in an archive that the kernel unpacks into memory,
 //! and its first process (`tests/src/bin/guest-init.rs`) runs the test binaries unchanged. Kernels are Debian's, from
 //! the mirror that this machine uses, kept below `target/vm`. Neither root nor `/dev/kvm` is needed.
 
+mod book;
 mod boot;
 mod fetch;
 mod guest;
+mod guests;
 mod initramfs;
 mod kernels;
+mod markdown;
 mod mirror;
 mod modules;
 mod report;
 
-use std::{
-    collections::VecDeque,
-    ffi::OsString,
-    path::Path,
-    sync::{Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
-};
+use std::ffi::OsString;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
-use self::{boot::Machine, fetch::Unpacked, guest::Programs, kernels::Kernel, report::Report};
+use self::{
+    book::Book,
+    guests::{Guest, WorkPlan},
+    kernels::{Kernel, Variant},
+    report::Report,
+};
 use crate::{
     context::Context,
     setup::{self, Purpose},
-    shell::step,
 };
+
+pub use self::markdown::{PATH as KERNELS, kernels as markdown};
 
 /// How long one test binary may run when nothing else is asked for, in seconds.
 const TIMEOUT: u64 = 1800;
@@ -41,10 +43,16 @@ pub struct Args {
     /// Which kernels: names separated by commas, or `all` [default: 6.1]
     #[arg(long = "kernel", value_name = "KERNEL", value_delimiter = ',', value_parser = names())]
     kernels: Vec<String>,
-    /// Whether programs may attach to security hooks in the guest
-    #[arg(long, value_enum, default_value_t)]
-    lsm: Lsm,
-    /// How long the tests of one guest may take, in seconds [default: 900]
+    /// What they are booted with, separated by commas, or `all` that the ladder has of a kernel [default: plain]
+    #[arg(long = "variant", value_name = "VARIANT", value_delimiter = ',', value_parser = variants())]
+    variants: Vec<String>,
+    /// Run no tests: try every way of enforcing once, and compare with docs/kernels.json
+    #[arg(long, conflicts_with = "arguments")]
+    sheet: bool,
+    /// The same, but write what was found out to docs/kernels.json and docs/kernels.md
+    #[arg(long, conflicts_with = "arguments")]
+    record: bool,
+    /// How long the tests of one guest may take, in seconds [default: 1800]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
     /// Look for newer releases of the kernels first
@@ -55,144 +63,100 @@ pub struct Args {
     arguments: Vec<OsString>,
 }
 
-impl Args {
-    /// The default kernel, and of the tests only those whose names contain one of these.
-    pub fn only(tests: &[&str]) -> Self {
-        Self { arguments: tests.iter().map(OsString::from).collect(), ..Self::default() }
-    }
-
-    /// With a kernel on which programs attach to security hooks and never run.
-    pub fn without_lsm(self) -> Self {
-        Self { lsm: Lsm::None, ..self }
-    }
-}
-
-/// The security modules of a guest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Lsm {
-    /// With `bpf`: security hooks work
-    #[default]
-    Bpf,
-    /// Without it: programs attach and never run
-    None,
-}
-
-impl Lsm {
-    fn list(self) -> &'static str {
-        match self {
-            Self::Bpf => "landlock,lockdown,yama,integrity,apparmor,bpf",
-            Self::None => "landlock,lockdown,yama,integrity,apparmor",
-        }
-    }
-}
-
 fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(kernels::LADDER.iter().map(|kernel| kernel.name).chain(["all"]))
 }
 
+fn variants() -> PossibleValuesParser {
+    let values = Variant::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values.chain(["all".into()]))
+}
+
 /// Runs the subcommand.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    setup::ensure(context, Purpose::Vm)?;
-    let chosen: Vec<&Kernel> = if args.kernels.is_empty() {
+    let chosen: Vec<&'static Kernel> = if args.kernels.is_empty() {
         Kernel::by_name(kernels::DEFAULT).into_iter().collect()
     } else {
         let wanted = |name: &str| args.kernels.iter().any(|asked| asked == name || asked == "all");
         kernels::LADDER.iter().filter(|kernel| wanted(kernel.name)).collect()
     };
-    let mut guests = VecDeque::new();
-    for kernel in chosen {
-        let unpacked = fetch::ensure(context, kernel, args.update)
-            .with_context(|| format!("getting the kernel {}", kernel.name))?;
-        guests.push_back((kernel, unpacked));
-    }
-    let programs = guest::build(context)?;
-    let failed = run_all(args, context, guests, &programs);
-    if failed.is_empty() {
-        return Ok(());
-    }
-    bail!("failed on {}", failed.join(", "))
-}
-
-/// Runs guests side by side, one a processor, as each of them has one; the names of those that failed.
-fn run_all(
-    args: &Args,
-    context: &Context,
-    guests: VecDeque<(&'static Kernel, Unpacked)>,
-    programs: &Programs,
-) -> Vec<&'static str> {
-    let processors = thread::available_parallelism().map_or(1, usize::from).min(guests.len());
-    let waiting = Mutex::new(guests);
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let work = || {
-        let mut failed = Vec::new();
-        while let Some((kernel, unpacked)) = next() {
-            match run_one(args, context, kernel, &unpacked.root, programs) {
-                Ok(true) => {}
-                Ok(false) => failed.push(kernel.name),
-                Err(error) => {
-                    anstream::eprintln!("\x1b[1;31merror:\x1b[0m kernel {}: {error:#}", kernel.name);
-                    failed.push(kernel.name);
-                }
-            }
+    let sheet = args.sheet || args.record;
+    let work = WorkPlan {
+        sheet,
+        tests: (!sheet).then(|| args.arguments.clone()),
+        timeout: args.timeout.unwrap_or(TIMEOUT),
+    };
+    let guest = |(kernel, variant)| Guest { kernel, variant, work: work.clone() };
+    let of_kernel = |kernel: &'static Kernel| -> Vec<Guest> {
+        if args.variants.iter().any(|variant| variant == "all") {
+            return guests::ladder().into_iter().filter(|(other, _)| *other == kernel).map(guest).collect();
         }
-        failed
+        if args.variants.is_empty() {
+            return vec![guest((kernel, Variant::Plain))];
+        }
+        let asked = args.variants.iter().filter_map(|name| Variant::from_str(name, true).ok());
+        asked.map(|variant| guest((kernel, variant))).collect()
     };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|_| vec!["a guest"])).collect()
-    })
+    let guests = chosen.into_iter().flat_map(of_kernel).collect();
+    boot(context, guests, args.update, args.record)
 }
 
-/// Runs one guest; whether all went well.
-fn run_one(
-    args: &Args,
-    context: &Context,
-    kernel: &Kernel,
-    root: &Path,
-    programs: &Programs,
-) -> Result<bool> {
-    let begun = Instant::now();
-    let directory = fetch::directory(context, kernel);
-    let wanted: Vec<&str> = kernels::MODULES.iter().chain(kernel.modules).copied().collect();
-    let modules = modules::collect(context, root, &wanted, &directory.join("modules"))?;
-    let timeout = args.timeout.unwrap_or(TIMEOUT);
-    let initramfs = directory.join("initramfs.cpio");
-    let initramfs_size = programs.pack(&modules, timeout, &args.arguments, &initramfs)?;
-    let machine = Machine {
-        name: kernel.name,
-        kernel: fetch::image(root)?,
-        initramfs,
-        initramfs_size,
-        console: directory.join("console.log"),
-        security_modules: args.lsm.list(),
-        timeout: Duration::from_secs(timeout),
+/// The whole ladder as `cargo xtask test` runs it: every way of enforcing on each kernel, and some tests on the default one.
+pub fn ladder(context: &Context, tests: &[&str]) -> Result<()> {
+    let guest = |(kernel, variant): (&'static Kernel, Variant)| {
+        let with_tests = kernel.name == kernels::DEFAULT && variant == Variant::Plain;
+        let tests = with_tests.then(|| tests.iter().map(OsString::from).collect());
+        Guest { kernel, variant, work: WorkPlan { sheet: true, tests, timeout: TIMEOUT } }
     };
-    step(&format!("kernel {}: booting {}", kernel.name, machine.kernel.display()));
-    let report = machine.run(context, |line| anstream::println!("{}: {line}", kernel.name))?;
-    conclude(kernel, &machine, &report, begun.elapsed());
-    Ok(report.is_good())
+    let mut guests: Vec<Guest> = guests::ladder().into_iter().map(guest).collect();
+    // The longest first, so that the other processor has enough to do beside it.
+    guests.sort_by_key(|guest| guest.work.tests.is_none());
+    boot(context, guests, false, false)
 }
 
-fn conclude(kernel: &Kernel, machine: &Machine, report: &Report, took: Duration) {
-    let name = kernel.name;
-    if report.see_console {
-        anstream::eprintln!(
-            "kernel {name}: from {}:\n{}",
-            machine.console.display(),
-            machine.console_excerpt()
-        );
+fn boot(context: &Context, guests: Vec<Guest>, update: bool, record: bool) -> Result<()> {
+    setup::ensure(context, Purpose::Vm)?;
+    let programs = guest::build(context, guests.iter().any(|guest| guest.work.tests.is_some()))?;
+    let mut book = Book::read(context)?;
+    let mut failed = Vec::new();
+    for (guest, outcome) in guests::run_all(context, guests, &programs, update)? {
+        let name = guest.name();
+        let good = match outcome {
+            Ok(report) => judge(&name, report, &mut book, record),
+            Err(error) => {
+                anstream::eprintln!("\x1b[1;31merror:\x1b[0m kernel {name}: {error:#}");
+                false
+            }
+        };
+        if !good {
+            failed.push(name);
+        }
     }
-    for problem in &report.problems {
-        anstream::eprintln!("\x1b[1;31mkernel {name}:\x1b[0m {problem}");
+    if record {
+        book.write(context)?;
+        markdown::write(context)?;
     }
-    if report.problems.is_empty() && report.is_empty() {
-        anstream::eprintln!("\x1b[1;31mkernel {name}:\x1b[0m no test has this name");
+    if !failed.is_empty() {
+        bail!("failed on {}", failed.join(", "));
     }
-    anstream::println!(
-        "kernel {name}: {} passed, {} failed, {} ignored in {:.1} s",
-        report.passed,
-        report.failed,
-        report.ignored,
-        took.as_secs_f32()
-    );
+    Ok(())
+}
+
+/// Whether a guest did well, and is as docs/kernels.json has it.
+fn judge(name: &str, report: Report, book: &mut Book, record: bool) -> bool {
+    let good = report.is_good();
+    if report.rows.is_empty() {
+        return good;
+    }
+    if record {
+        if good {
+            book.0.insert(name.to_owned(), report.rows);
+        }
+        return good;
+    }
+    let differences = book.differences(name, &report.rows);
+    for difference in &differences {
+        anstream::eprintln!("\x1b[1;31mkernel {name}:\x1b[0m {difference}");
+    }
+    good && differences.is_empty()
 }

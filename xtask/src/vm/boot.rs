@@ -39,7 +39,7 @@ const BROKEN: i32 = 0x12 << 1 | 1;
 #[derive(Debug)]
 pub struct Machine {
     /// What messages call it.
-    pub name: &'static str,
+    pub name: String,
     /// The compressed kernel.
     pub kernel: PathBuf,
     /// The archive that is its file system.
@@ -48,8 +48,8 @@ pub struct Machine {
     pub initramfs_size: usize,
     /// Where its console is kept.
     pub console: PathBuf,
-    /// Security modules, in order, for `lsm=`.
-    pub security_modules: &'static str,
+    /// More words of the kernel's command line.
+    pub command_line: &'static str,
     /// How long one test binary may run in it.
     pub timeout: Duration,
 }
@@ -79,7 +79,11 @@ impl Machine {
         }
         let status = child.0.wait().context("waiting for QEMU")?;
         let errors = errors.join().unwrap_or_default();
-        match status.code() {
+        let code = match (status.code(), report.off) {
+            (Some(0), Some(value)) => Some(value << 1 | 1),
+            (code, _) => code,
+        };
+        match code {
             _ if silent => {}
             Some(PASSED | FAILED) if report.up => {}
             Some(BROKEN) if !report.problems.is_empty() => {}
@@ -151,7 +155,7 @@ impl Machine {
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&self.initramfs)
-            .args(["-append", &format!("{append} lsm={}", self.security_modules)])
+            .args(["-append", &format!("{append} {}", self.command_line)])
     }
 }
 

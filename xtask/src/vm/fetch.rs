@@ -134,19 +134,24 @@ impl<'a> Apt<'a> {
             .hidden_env("APT_CONFIG", configuration)
     }
 
-    /// The newest release of each package.
+    /// The newest release of each package; those of one kernel are of one release.
     fn resolve(&self, kernel: &Kernel) -> Result<Vec<String>> {
         let names = self.command("apt-cache").args(["pkgnames", "linux-"]).read()?;
-        let find = |pattern: &&str| {
-            let found = newest(pattern, names.lines()).map(str::to_owned);
-            found.with_context(|| {
+        let (mut found, mut release) = (Vec::new(), "*");
+        for pattern in kernel.packages {
+            let pattern = pattern.replace('*', release);
+            let name = newest(&pattern, names.lines()).with_context(|| {
                 format!(
                     "the suite {} has no package `{pattern}`: mend the kernel's row in the ladder",
                     kernel.suite
                 )
-            })
-        };
-        kernel.packages.iter().map(find).collect()
+            })?;
+            if let Some((before, after)) = pattern.split_once('*') {
+                release = &name[before.len()..name.len() - after.len()];
+            }
+            found.push(name.to_owned());
+        }
+        Ok(found)
     }
 
     /// Downloads one package without what it depends on.

@@ -22,6 +22,12 @@ const INIT: &str = "guest-init";
 /// Where the programs that scenarios start lie in a guest.
 const PROBES: &str = "usr/lib/monitor-tests";
 
+/// The binary of package `tests` that tries every way of enforcing.
+const SHEET: &str = "sheet";
+
+/// Programs that the harness starts.
+const PROGRAMS: [&str; 3] = ["probe", "first", "exit0"];
+
 /// The agent's place in a guest.
 const AGENT: &str = "usr/bin/monitor";
 
@@ -37,24 +43,30 @@ pub struct Programs {
     tests: Vec<PathBuf>,
 }
 
-/// Builds everything of ours that a guest needs.
-pub fn build(context: &Context) -> Result<Programs> {
+/// What a guest is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// Whether every way of enforcing is tried.
+    pub sheet: bool,
+    /// Whether the verifier is asked about every program, too.
+    pub programs: bool,
+    /// Whether tests are run, and the arguments of their binaries.
+    pub tests: Option<&'a [OsString]>,
+    /// How long each of these may take, in seconds.
+    pub timeout: u64,
+    /// A mount point that is left out.
+    pub skip: Option<&'static str>,
+}
+
+/// Builds everything of ours that a guest needs; the test binaries only where tests are run.
+pub fn build(context: &Context, with_tests: bool) -> Result<Programs> {
     let mut programs = Programs { agent: build::static_agent(context)?, ..Programs::default() };
-    let arguments = [
-        "build",
-        "--package",
-        "tests",
-        "--features",
-        "scenarios",
-        "--bins",
-        "--test",
-        "*",
-        "--release",
-        "--target",
-        MUSL,
-        "--message-format",
-        "json-render-diagnostics",
-    ];
+    let mut arguments = vec!["build", "--package", "tests", "--features", "scenarios", "--release"];
+    arguments.extend(["--target", MUSL, "--message-format", "json-render-diagnostics"]);
+    [&[INIT, SHEET][..], &PROGRAMS].concat().into_iter().for_each(|name| arguments.extend(["--bin", name]));
+    if with_tests {
+        arguments.extend(["--test", "*"]);
+    }
     step(&format!("cargo {}", arguments.join(" ")));
     let mut cargo = Cmd::cargo(context)?.args(arguments).into_inner();
     let output = cargo.stderr(Stdio::inherit()).output().context("starting `cargo`")?;
@@ -65,7 +77,7 @@ pub fn build(context: &Context) -> Result<Programs> {
     for message in messages.lines() {
         programs.add(serde_json::from_str(message).context("reading what cargo says it built")?);
     }
-    if programs.tests.is_empty() {
+    if with_tests && programs.tests.is_empty() {
         bail!("the package `tests` has no test binaries");
     }
     Ok(programs)
@@ -96,7 +108,7 @@ impl Programs {
     }
 
     /// Writes the file system of a guest; its size in bytes.
-    pub fn pack(&self, modules: &[Module], timeout: u64, arguments: &[OsString], to: &Path) -> Result<usize> {
+    pub fn pack(&self, modules: &[Module], work: &Work<'_>, to: &Path) -> Result<usize> {
         let init =
             self.init.as_ref().with_context(|| format!("the package `tests` has no binary `{INIT}`"))?;
         let mut archive = Archive::create(to)?;
@@ -116,13 +128,18 @@ impl Programs {
             archive.program(&path, &module.object)?;
             plan.line("module", &format!("/{path}"))?;
         }
-        for test in &self.tests {
+        work.skip.iter().try_for_each(|point| plan.line("skip", point))?;
+        if work.sheet {
+            let programs = if work.programs { "" } else { " --no-programs" };
+            plan.line("sheet", &format!("/{PROBES}/{SHEET}{programs}"))?;
+        }
+        for test in self.tests.iter().filter(|_| work.tests.is_some()) {
             let path = format!("tests/{}", test_name(file_name(test)?));
             archive.program(&path, test)?;
             plan.line("test", &format!("/{path}"))?;
         }
-        plan.line("timeout", &timeout.to_string())?;
-        for argument in arguments {
+        plan.line("timeout", &work.timeout.to_string())?;
+        for argument in work.tests.into_iter().flatten() {
             plan.line("arg", argument.to_str().context("an argument for the tests isn't valid UTF-8")?)?;
         }
         archive.file(

@@ -1,5 +1,7 @@
 //! The ladder: every kernel that tests are run on.
 
+use clap::ValueEnum;
+
 /// One kernel of Debian's. Adding a kernel is adding a row to [`LADDER`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
@@ -61,14 +63,59 @@ pub const LADDER: &[Kernel] = &[
         packages: &["linux-image-6.18.*-cloud-amd64"],
         modules: &[],
     },
-    // From 7.0 on the kernel and its modules are in packages of their own.
+    // The newest there is. From 7.0 on the kernel and its modules are in packages of their own.
     Kernel {
-        name: "7.3",
+        name: "7",
         suite: "trixie-backports",
-        packages: &["linux-binary-7.3.*-cloud-amd64", "linux-modules-7.3.*-cloud-amd64"],
+        packages: &["linux-binary-7.*-cloud-amd64", "linux-modules-7.*-cloud-amd64"],
         modules: &[],
     },
 ];
+
+/// What a kernel is booted with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Variant {
+    /// With BPF LSM and the cgroup v2 tree: as a distribution boots it that has both
+    #[default]
+    Plain,
+    /// Without `bpf` in `lsm=`: programs attach to security hooks and never run
+    NoLsm,
+    /// With `lockdown=confidentiality`: programs may not read the kernel's memory freely
+    Lockdown,
+    /// With no cgroup v2 tree mounted
+    NoCgroup2,
+}
+
+impl Variant {
+    /// What is added to the kernel's name; nothing for the plain one.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::NoLsm => " no-lsm",
+            Self::Lockdown => " lockdown",
+            Self::NoCgroup2 => " no-cgroup2",
+        }
+    }
+
+    /// Words of the kernel's command line.
+    pub fn command_line(self) -> &'static str {
+        match self {
+            Self::Plain | Self::NoCgroup2 => "lsm=landlock,lockdown,yama,integrity,apparmor,bpf",
+            Self::NoLsm => "lsm=landlock,lockdown,yama,integrity,apparmor",
+            Self::Lockdown => "lsm=landlock,lockdown,yama,integrity,apparmor,bpf lockdown=confidentiality",
+        }
+    }
+
+    /// Whether the verifier may say other things than in the plain variant.
+    pub fn concerns_programs(self) -> bool {
+        matches!(self, Self::Plain | Self::Lockdown)
+    }
+
+    /// The mount point that is left out, if any.
+    pub fn skipped(self) -> Option<&'static str> {
+        (self == Self::NoCgroup2).then_some("/sys/fs/cgroup")
+    }
+}
 
 impl Kernel {
     /// Finds a row by its name.
@@ -77,9 +124,10 @@ impl Kernel {
     }
 }
 
-/// The newest of the packages whose names match a pattern with one `*`, by the numbers in their names.
-pub fn newest<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+/// The newest of the packages whose names match a pattern, by the numbers in their names. One `*` stands for anything; a
+/// pattern without is the name.
+pub fn newest<'a>(pattern: &str, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let Some((before, after)) = pattern.split_once('*') else { return names.find(|name| *name == pattern) };
     let changing = |name: &'a str| name.strip_prefix(before)?.strip_suffix(after);
     names.filter(|name| changing(name).is_some()).max_by_key(|name| changing(name).map(numbers))
 }

@@ -1,5 +1,7 @@
-//! What a guest says on its second serial port: the lines of libtest, and lines of its first process
-//! (`tests/src/bin/guest-init.rs`) that begin with `@guest`.
+//! What a guest says on its second serial port: the lines of libtest, lines of its first process
+//! (`tests/src/bin/guest-init.rs`) that begin with `@guest`, and those of `tests/src/bin/sheet` that begin with `@sheet`.
+
+use super::book::Row;
 
 /// What came of the tests of one guest, as far as heard.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub struct Report {
     pub problems: Vec<String>,
     /// Whether the console tells more about it.
     pub see_console: bool,
+    /// The value that the guest would have ended with, had its kernel let it.
+    pub off: Option<i32>,
+    /// What was found out about the kernel.
+    pub rows: Vec<Row>,
     /// Whether the test binary now running has given its result.
     has_result: bool,
     /// Whether tests were listed instead of run (`--list`).
@@ -28,6 +34,13 @@ impl Report {
         let line = line.trim_end();
         if let Some(said) = line.strip_prefix("@guest ") {
             self.guest(said);
+            return None;
+        }
+        if let Some(row) = line.strip_prefix("@sheet ") {
+            match serde_json::from_str(row) {
+                Ok(row) => self.rows.push(row),
+                Err(error) => self.problems.push(format!("the sheet has a bad row: {error}: {row}")),
+            }
             return None;
         }
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -49,7 +62,7 @@ impl Report {
 
     /// Whether there was nothing to do, which hardly anybody means.
     pub fn is_empty(&self) -> bool {
-        self.passed + self.failed == 0 && !self.listed
+        self.passed + self.failed == 0 && !self.listed && self.rows.is_empty()
     }
 
     /// Notes what went wrong below the tests.
@@ -64,6 +77,7 @@ impl Report {
             "up" => self.up = true,
             "begin" => self.has_result = false,
             "end" => self.ended(rest),
+            "off" => self.off = rest.parse().ok(),
             "error" => self.broken(format!("the guest could not be set up: {rest}")),
             _ => self.problems.push(format!("the guest said something unknown: {said}")),
         }
@@ -72,7 +86,7 @@ impl Report {
     fn ended(&mut self, said: &str) {
         let (name, status) = said.split_once(' ').unwrap_or((said, ""));
         match status {
-            "exit=0" if self.has_result => {}
+            "exit=0" if self.has_result || (name == "sheet" && !self.rows.is_empty()) => {}
             // Tests that failed, which the result has counted.
             "exit=101" if self.has_result && self.failed > 0 => {}
             "timeout" => {
