@@ -65,13 +65,15 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS
 
 /// Requests of `ioctl`: whether something is a terminal and how wide, the number and the driver of an interface, and to
 /// switch on a perf event.
+// Their type depends on the C library.
+#[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
 const REQUESTS: [u64; 10] = [
-    libc::TCGETS,
-    libc::TIOCGWINSZ,
-    libc::FIONBIO,
-    libc::FIOCLEX,
-    libc::SIOCGIFINDEX,
-    libc::SIOCGIFNAME,
+    libc::TCGETS as u64,
+    libc::TIOCGWINSZ as u64,
+    libc::FIONBIO as u64,
+    libc::FIOCLEX as u64,
+    libc::SIOCGIFINDEX as u64,
+    libc::SIOCGIFNAME as u64,
     SIOCETHTOOL,
     PERF_EVENT_IOC_ENABLE,
     PERF_EVENT_IOC_DISABLE,
