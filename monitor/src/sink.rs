@@ -3,13 +3,25 @@
 //! Each sink has one bounded queue and a thread that renders and writes, so that a slow disk or a stopped terminal
 //! holds up nobody else. Each event offered to a sink is counted once: as delivered, or as lost with the reason.
 //!
-//! To add a sink: its file below `sink/` with an [`Output`], and its row in [`start`].
+//! Two kinds: an [`Output`] is a place for bytes (a file, standard output); a [`remote::Remote`] is a service that may be away
+//! and is tried again, with growing pauses, while the queue takes what comes.
+//!
+//! To add a sink: its file below `sink/` with one of both, and its row in [`start`].
 
+mod backoff;
 mod file;
+mod fold;
+mod http;
+mod journald;
+mod level;
+mod remote;
 mod stdout;
+mod syslog;
+mod tls;
 mod worker;
 
 use std::{
+    hash::RandomState,
     io,
     sync::{
         Arc,
@@ -26,11 +38,14 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Format, Target},
+    config::{self, Format, HttpKind, Target},
     event::Event,
     metrics::{Counters, Loss, SinkCounters},
     render::Style,
 };
+use backoff::Backoff;
+use fold::Folder;
+use remote::{Remote, RemoteWorker};
 use worker::{Message, Switches, Worker};
 
 /// Events that a sink's queue holds. Full, with events of ordinary size, it takes about 50 MB; what comes while it is
@@ -53,6 +68,11 @@ trait Output: Send {
         Ok(())
     }
 
+    /// Whether what can't be written is kept and tried again, rather than lost.
+    fn is_patient(&self) -> bool {
+        false
+    }
+
     /// Whether after this error nothing will ever be written again.
     fn is_gone(&self, error: &io::Error) -> bool {
         let _ = error;
@@ -69,11 +89,13 @@ pub struct Spec {
     pub format: Format,
     /// Whether every event is written, not only findings.
     pub events: bool,
+    /// How long findings that say the same are gathered; zero: never.
+    pub fold: Duration,
 }
 
 impl From<&config::Sink> for Spec {
     fn from(sink: &config::Sink) -> Self {
-        Self { target: sink.target.clone(), format: sink.format, events: sink.events }
+        Self { target: sink.target.clone(), format: sink.format, events: sink.events, fold: sink.fold }
     }
 }
 
@@ -81,12 +103,15 @@ impl From<&config::Sink> for Spec {
 #[derive(Debug, Default)]
 pub struct Sinks {
     sinks: Vec<Sink>,
+    /// Makes out which findings say the same.
+    keyed: RandomState,
 }
 
 #[derive(Debug)]
 struct Sink {
     name: Arc<str>,
     events: bool,
+    folder: Option<Folder>,
     queue: mpsc::Sender<Message>,
     /// Events that went into the queue.
     queued: AtomicU64,
@@ -102,15 +127,26 @@ impl Sinks {
     /// If one can't be opened; the message names it and what to do.
     pub fn open(specs: impl IntoIterator<Item = Spec>, counters: &Counters) -> Result<Self> {
         let sinks = specs.into_iter().map(|spec| start(spec, counters)).collect::<Result<_>>()?;
-        Ok(Self { sinks })
+        Ok(Self { sinks, keyed: RandomState::new() })
     }
 
     /// Offers an event to every sink that wants it. Never blocks.
-    pub fn send(&self, event: &Arc<Event>) {
-        for sink in &self.sinks {
+    pub fn send(&mut self, event: &Arc<Event>) {
+        let folds = event.finding.is_some() && self.sinks.iter().any(|sink| sink.folder.is_some());
+        let likeness = if folds { event.likeness(&self.keyed) } else { None };
+        for sink in &mut self.sinks {
             if sink.events || event.finding.is_some() {
-                sink.send(Arc::clone(event));
+                sink.offer(event, likeness);
             }
+        }
+    }
+
+    /// Tells the summaries that are due. To be called each second or so.
+    pub fn tick(&mut self) {
+        let now = std::time::Instant::now();
+        for sink in &mut self.sinks {
+            let due = sink.folder.as_mut().map(|folder| folder.due(now)).unwrap_or_default();
+            due.into_iter().for_each(|summary| sink.send(summary));
         }
     }
 
@@ -144,13 +180,29 @@ impl Sink {
             Ok(()) => {
                 self.queued.fetch_add(1, Relaxed);
             }
-            Err(mpsc::error::TrySendError::Full(_)) => self.counters.lost(Loss::QueueFull, 1),
+            // If nothing can be written that is why the queue is full.
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.counters.lost(self.switches.trouble().unwrap_or(Loss::QueueFull), 1);
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => self.counters.lost(Loss::Closed, 1),
         }
     }
 
+    /// Takes an event for the queue, or for a summary.
+    fn offer(&mut self, event: &Arc<Event>, likeness: Option<u64>) {
+        if let (Some(folder), Some(likeness)) = (&mut self.folder, likeness)
+            && !folder.is_new(likeness, event)
+        {
+            self.counters.folded();
+            return;
+        }
+        self.send(Arc::clone(event));
+    }
+
     /// Ends the queue: its thread writes what is in it, and ends.
-    fn end(self) -> Ending {
+    fn end(mut self) -> Ending {
+        let rest = self.folder.take().map(|mut folder| folder.rest()).unwrap_or_default();
+        rest.into_iter().for_each(|summary| self.send(summary));
         let Self { name, queued, switches, counters, done, .. } = self;
         Ending { name, queued: queued.into_inner(), switches, counters, done }
     }
@@ -178,44 +230,63 @@ impl Ending {
     }
 }
 
+/// What a sink's thread works for.
+enum Work {
+    Bytes(Box<dyn Output>, Style),
+    Events(Box<dyn Remote>),
+}
+
 fn start(spec: Spec, counters: &Counters) -> Result<Sink> {
-    let terminal = stdout::is_terminal();
-    let (base, output, terminal): (_, Box<dyn Output>, _) = match spec.target {
-        Target::Stdout => ("stdout", Box::new(stdout::Stdout::open()?), terminal),
-        Target::File(path) => ("file", Box::new(file::AppendFile::open(path)?), false),
-    };
-    let style = match spec.format {
+    let Spec { target, format, events, fold } = spec;
+    let terminal = target == Target::Stdout && stdout::is_terminal();
+    let style = match format {
         Format::Json => Style::Json,
         Format::Ecs => Style::Ecs,
         Format::Auto if !terminal => Style::Json,
         Format::Auto | Format::Text => Style::Text { colour: terminal && stdout::wants_colour() },
     };
-    spawn(base, output, style, spec.events, QUEUE, counters)
+    let bytes = |output| Work::Bytes(output, style);
+    let (base, work) = match target {
+        Target::Stdout => ("stdout", bytes(Box::new(stdout::Stdout::open()?))),
+        Target::File(sink) => ("file", bytes(Box::new(file::AppendFile::open(sink)?))),
+        Target::Journald(path) => ("journald", Work::Events(Box::new(journald::Journald::new(path, style)))),
+        Target::Syslog(to) => ("syslog", Work::Events(Box::new(syslog::Syslog::new(to, style)?))),
+        Target::Http { kind, url, token } => {
+            let base = match kind {
+                HttpKind::Webhook => "webhook",
+                HttpKind::Alertmanager => "alertmanager",
+                HttpKind::Otlp => "otlp",
+            };
+            (base, Work::Events(Box::new(http::Http::new(kind, url, token, style)?)))
+        }
+    };
+    let mut sink = spawn(base, work, events, QUEUE, counters)?;
+    sink.folder = (!fold.is_zero()).then(|| Folder::new(fold));
+    Ok(sink)
 }
 
-fn spawn(
-    base: &'static str,
-    output: Box<dyn Output>,
-    style: Style,
-    events: bool,
-    capacity: usize,
-    counters: &Counters,
-) -> Result<Sink> {
+fn spawn(base: &'static str, work: Work, events: bool, capacity: usize, counters: &Counters) -> Result<Sink> {
     let (name, counters) = counters.add_sink(base);
-    let (queue, receiver) = mpsc::channel(capacity);
+    let (sender, queue) = mpsc::channel(capacity);
     let (finished, done) = oneshot::channel();
     let switches = Arc::<Switches>::default();
-    let worker =
-        Worker::new(Arc::clone(&name), receiver, output, style, Arc::clone(&counters), Arc::clone(&switches));
-    thread::Builder::new()
-        .name(format!("sink-{name}"))
-        .spawn(move || {
-            worker.run();
-            // Nobody waits for it unless the agent is ending.
-            let _ = finished.send(());
-        })
-        .with_context(|| format!("can't start the thread of sink {name}"))?;
-    Ok(Sink { name, events, queue, queued: AtomicU64::new(0), switches, counters, done })
+    let shared = (Arc::clone(&name), Arc::clone(&counters), Arc::clone(&switches));
+    let work = move || {
+        let (name, counters, switches) = shared;
+        match work {
+            Work::Bytes(output, style) => Worker::new(name, queue, output, style, counters, switches).run(),
+            Work::Events(remote) => {
+                let backoff = Backoff::default();
+                RemoteWorker { name, queue, remote, counters, switches, backoff, refused: false }.run();
+            }
+        }
+        // Nobody waits for it unless the agent is ending.
+        let _ = finished.send(());
+    };
+    let thread = thread::Builder::new().name(format!("sink-{name}")).spawn(work);
+    thread.with_context(|| format!("can't start the thread of sink {name}"))?;
+    let queued = AtomicU64::new(0);
+    Ok(Sink { name, events, folder: None, queue: sender, queued, switches, counters, done })
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ async fn follow(
         tokio::select! {
             batch = source.batch(|record| telling.tell(record)) => batch?,
             Some(found) = held.recv() => telling.tell(Ok(Record::Held(found, &[]))),
-            _ = beat.tick() => {}
+            _ = beat.tick() => telling.sinks.tick(),
             _ = hangup.recv() => {
                 tracing::info!("SIGHUP: reading the policy, and opening the files of the sinks, anew");
                 notify(&[

@@ -5,15 +5,16 @@
 mod about;
 mod packets;
 mod policy;
+mod sink;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use super::source::{Place, Sources, Spanned};
 pub use about::{About, Level};
 pub use packets::{BANNED, Limit, PacketInterface, Packets, Penalty, Rate, RateLimit, UNPARSED};
 pub use policy::{Account, Args, Database, Exec, Pattern, RawSockets, Workload};
+pub use sink::{Endpoint, FileSink, HttpKind, Secret, Sink, Syslog, Target, Url};
 pub use words::{Action, Attach, Class, Format, IfHeld, ListKind, Mode, Per, Protocol};
 
 /// A whole configuration, all files together.
@@ -97,26 +98,4 @@ pub struct Metrics {
     pub web_config: Option<Spanned<PathBuf>>,
     /// Where that was said.
     pub place: Place,
-}
-
-/// Where findings go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sink {
-    /// What is written to.
-    pub target: Target,
-    /// How a finding is written.
-    pub format: Format,
-    /// Whether every event is written, not only findings.
-    pub events: bool,
-    /// Where the sink was defined.
-    pub place: Place,
-}
-
-/// What a sink writes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Standard output.
-    Stdout,
-    /// The end of the file with this absolute path.
-    File(PathBuf),
 }

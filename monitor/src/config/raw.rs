@@ -6,6 +6,7 @@
 
 mod packets;
 mod policy;
+mod sink;
 mod value;
 
 use schemars::JsonSchema;
@@ -15,9 +16,10 @@ pub(crate) use packets::{PacketInterface, Packets, Penalty, RateLimit};
 pub(crate) use policy::{
     Args, Database, DatabaseAction, Exec, ExecAction, Existing, RawAction, RawSockets, Workload,
 };
+pub(crate) use sink::{Sink, SinkKind};
 pub(crate) use value::{At, Factor, Field, Id, Interfaces, List, Port, Redact};
 
-use super::model::{Format, Mode};
+use super::model::Mode;
 
 /// Configuration and policy of the host security agent `monitor`.
 #[derive(Debug, Default, Toml, JsonSchema)]
@@ -100,36 +102,4 @@ pub(crate) struct Metrics {
     #[toml(default)]
     #[schemars(example = &"/etc/monitor/web.yml")]
     pub web_config: Field<String>,
-}
-
-/// Where findings go.
-#[derive(Debug, Default, Toml, JsonSchema)]
-#[schemars(deny_unknown_fields, default, extend("required" = ["type"]))]
-pub(crate) struct Sink {
-    /// `stdout`, or `file` with a `path`.
-    #[toml(default, rename = "type")]
-    #[schemars(rename = "type", example = &"stdout")]
-    pub kind: Field<SinkKind>,
-    /// `text` (a line for people), `json` (an object a line), `ecs` (an object of the Elastic Common Schema), or
-    /// `auto` (default): `text` on a terminal, else `json`.
-    #[toml(default)]
-    #[schemars(example = &"json")]
-    pub format: Field<Format>,
-    /// Whether every event is written, not only findings. Default: false.
-    #[toml(default)]
-    #[schemars(example = true)]
-    pub events: Field<bool>,
-    /// The file that is appended to: an absolute path. Only for `type = "file"`.
-    #[toml(default)]
-    #[schemars(example = &"/var/log/monitor/findings.jsonl")]
-    pub path: Field<String>,
-}
-
-/// The kind of a sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Toml, JsonSchema)]
-#[toml(rename_all = "lowercase")]
-#[schemars(rename_all = "lowercase")]
-pub(crate) enum SinkKind {
-    Stdout,
-    File,
 }

@@ -14,6 +14,7 @@ mod ports;
 mod prefixes;
 mod rate_limits;
 mod settings;
+mod sinks;
 mod workloads;
 
 use std::sync::Arc;

@@ -43,7 +43,7 @@ pub struct Finding {
 /// What a policy says of a rule to those who read its findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
-    /// How bad it is, if the policy says so.
+    /// How bad it is; nothing of what no rule of the policy reports (bans by hand, packets that can't be read).
     pub severity: Option<&'static str>,
     /// The chapter of backend security that the rule belongs to.
     pub practice: Option<Arc<str>>,

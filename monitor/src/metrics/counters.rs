@@ -35,6 +35,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub struct SinkCounters {
     delivered: AtomicU64,
+    folded: AtomicU64,
     lost: [AtomicU64; Loss::ALL.len()],
 }
 
@@ -51,11 +52,26 @@ pub enum Loss {
     Closed,
     /// Still in the queue when the agent had to end.
     Shutdown,
+    /// The queue was full because the receiver is away.
+    Unreachable,
+    /// The receiver said that it will never take it.
+    Rejected,
+    /// It is larger than the receiver, or the way there, takes.
+    TooLarge,
 }
 
 impl Loss {
     /// All.
-    pub const ALL: [Self; 5] = [Self::QueueFull, Self::IoError, Self::DiskFull, Self::Closed, Self::Shutdown];
+    pub const ALL: [Self; 8] = [
+        Self::QueueFull,
+        Self::IoError,
+        Self::DiskFull,
+        Self::Closed,
+        Self::Shutdown,
+        Self::Unreachable,
+        Self::Rejected,
+        Self::TooLarge,
+    ];
 
     /// The `reason` label.
     #[must_use]
@@ -66,6 +82,9 @@ impl Loss {
             Self::DiskFull => "disk_full",
             Self::Closed => "closed",
             Self::Shutdown => "shutdown",
+            Self::Unreachable => "unreachable",
+            Self::Rejected => "rejected",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -267,6 +286,17 @@ impl Counters {
 }
 
 impl SinkCounters {
+    /// Counts a finding that was taken for a summary.
+    pub fn folded(&self) {
+        self.folded.fetch_add(1, Relaxed);
+    }
+
+    /// How many were.
+    #[must_use]
+    pub fn folded_total(&self) -> u64 {
+        self.folded.load(Relaxed)
+    }
+
     /// Counts events that were written.
     pub fn delivered(&self, count: u64) {
         self.delivered.fetch_add(count, Relaxed);

@@ -245,6 +245,12 @@ pub(super) fn sink_delivered<'v>(view: &'v View, out: &mut Samples<'v>) {
     }
 }
 
+pub(super) fn sink_folded<'v>(view: &'v View, out: &mut Samples<'v>) {
+    for (name, sink) in &view.sinks {
+        out.add([&**name], sink.folded_total());
+    }
+}
+
 pub(super) fn sink_lost<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (name, sink) in &view.sinks {
         for reason in Loss::ALL {

@@ -187,6 +187,8 @@ pub static METRICS: &[Metric] = &[
         .help("Entries that the map can hold."),
     Metric::new(Counter, Sinks, "monitor_sink_delivered_total", &["sink"], read::sink_delivered)
         .help("Events and findings that a sink wrote."),
+    Metric::new(Counter, Sinks, "monitor_sink_folded_total", &["sink"], read::sink_folded)
+        .help("Findings that a sink tells of in a summary, as they say what one before said."),
     Metric::new(Counter, Sinks, "monitor_sink_lost_total", &["sink", "reason"], read::sink_lost)
         .help("Events and findings that a sink was offered and did not write."),
     Metric::new(Info, Agent, "monitor_build_info", &["version", "object_sha256"], read::build)

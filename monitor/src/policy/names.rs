@@ -9,7 +9,7 @@ use monitor_common::{
 
 use super::rate_counters::RateCounters;
 use crate::{
-    config::{BANNED, Config, UNPARSED},
+    config::{About, BANNED, Config, UNPARSED},
     event::Tags,
 };
 
@@ -39,7 +39,12 @@ impl Names {
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
             ],
-            tags: std::array::from_fn(|_| Vec::new()),
+            tags: [
+                config.execs.iter().map(|rule| tags(&rule.about)).collect(),
+                config.databases.iter().map(|rule| tags(&rule.about)).collect(),
+                config.rate_limits.iter().map(|rule| tags(&rule.about)).collect(),
+                config.raw_sockets.iter().map(|rule| tags(&rule.about)).collect(),
+            ],
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
             directions: config.databases.iter().map(directions).collect(),
             own: vec![
@@ -61,6 +66,11 @@ impl Names {
         let gone = crate::config::Mode::Observe;
         names.rules[RuleKind::RateLimit as usize] =
             counters.names().iter().map(|name| row(name, mode(name).unwrap_or(gone))).collect();
+        let about = |name: &Arc<str>| {
+            let rule = config.rate_limits.iter().find(|rule| *rule.name == **name);
+            rule.map(|rule| tags(&rule.about)).unwrap_or_default()
+        };
+        names.tags[RuleKind::RateLimit as usize] = counters.names().iter().map(about).collect();
         names
     }
 
@@ -111,6 +121,14 @@ impl Names {
 
 fn row(name: &str, mode: crate::config::Mode) -> (Arc<str>, Mode) {
     (Arc::from(name), Mode::from(mode))
+}
+
+fn tags(about: &About) -> Arc<Tags> {
+    Arc::new(Tags {
+        severity: Some(about.severity.name()),
+        practice: about.practice.as_deref().map(Arc::from),
+        attack: about.attack.iter().map(|id| Arc::from(&**id)).collect(),
+    })
 }
 
 fn directions(rule: &crate::config::Database) -> Vec<Direction> {

@@ -31,6 +31,13 @@ pub fn line(event: &Event, out: &mut Vec<u8>) {
 /// Version of the format. It goes up when a field changes its meaning or goes; new fields may come without.
 pub const VERSION: u32 = 1;
 
+/// The object.
+#[must_use]
+pub fn value(event: &Event) -> serde_json::Value {
+    // Text keys can't fail, see above.
+    serde_json::to_value(Line::new(event)).unwrap_or_default()
+}
+
 /// What the host security agent `monitor` tells of: one object a line. Skip fields that you don't know.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "monitor finding or event")]

@@ -18,7 +18,7 @@ use monitor_common::{
 
 use super::{family_name, protocol_name, sentence};
 use crate::{
-    event::{Detail, Event, Finding, Program, Text, Who, source_name},
+    event::{Detail, Event, Finding, Program, Repeats, Text, Who, source_name},
     host::placement::Placement,
 };
 
@@ -72,7 +72,11 @@ impl Line<'_> {
         }
         self.plain(format_args!(" "));
         self.styled(RULE, format_args!("{}", sentence(&finding.rule)));
-        self.plain(format_args!(": {} |", sentence(&finding.why)));
+        self.plain(format_args!(": {}", sentence(&finding.why)));
+        if let Some(Repeats { count, first, .. }) = finding.repeats {
+            self.plain(format_args!(" ({count} more since {first:.0})"));
+        }
+        self.plain(format_args!(" |"));
     }
 
     fn who(&mut self, who: &Who) {

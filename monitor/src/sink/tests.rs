@@ -14,11 +14,13 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn file(path: &Path, events: bool) -> Spec {
-    Spec { target: Target::File(path.to_owned()), format: Format::Auto, events }
+    let target = config::FileSink { path: path.to_owned(), max_size: None, keep: 0 };
+    Spec { target: Target::File(target), format: Format::Auto, events, fold: Duration::ZERO }
 }
 
 fn sinks(output: Box<dyn Output>, capacity: usize, counters: &Counters) -> Sinks {
-    Sinks { sinks: vec![spawn("test", output, Style::Json, true, capacity, counters).unwrap()] }
+    let work = Work::Bytes(output, Style::Json);
+    Sinks { sinks: vec![spawn("test", work, true, capacity, counters).unwrap()], keyed: RandomState::new() }
 }
 
 /// Delivered, and lost by reason.
@@ -37,7 +39,7 @@ fn a_file_gets_every_line_and_only_its_owner_may_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let (all, findings) = (dir.path().join("all.jsonl"), dir.path().join("findings.jsonl"));
     let counters = Counters::default();
-    let sinks = Sinks::open([file(&all, true), file(&findings, false)], &counters).unwrap();
+    let mut sinks = Sinks::open([file(&all, true), file(&findings, false)], &counters).unwrap();
     let (event, finding) = (Arc::new(samples::exec()), Arc::new(samples::denied_connect()));
     for _ in 0..1_000 {
         sinks.send(&event);
@@ -57,7 +59,7 @@ fn what_is_in_a_file_stays() {
     let path = dir.path().join("findings.jsonl");
     fs::write(&path, "{\"old\":1}\n").unwrap();
     let counters = Counters::default();
-    let sinks = Sinks::open([file(&path, true)], &counters).unwrap();
+    let mut sinks = Sinks::open([file(&path, true)], &counters).unwrap();
     sinks.send(&Arc::new(samples::exec()));
     runtime().block_on(sinks.shutdown());
     assert_eq!(lines(&path).len(), 2);
@@ -68,7 +70,7 @@ fn after_a_rotation_the_new_file_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let (path, old) = (dir.path().join("findings.jsonl"), dir.path().join("findings.jsonl.1"));
     let counters = Counters::default();
-    let sinks = Sinks::open([file(&path, true)], &counters).unwrap();
+    let mut sinks = Sinks::open([file(&path, true)], &counters).unwrap();
     let event = Arc::new(samples::exec());
     sinks.send(&event);
     wait_until(|| books(&counters).0 == 1);
@@ -87,7 +89,7 @@ fn a_file_that_cannot_be_opened_again_is_written_on() {
     let (inner, moved) = (dir.path().join("log"), dir.path().join("moved"));
     fs::create_dir(&inner).unwrap();
     let counters = Counters::default();
-    let sinks = Sinks::open([file(&inner.join("f"), true)], &counters).unwrap();
+    let mut sinks = Sinks::open([file(&inner.join("f"), true)], &counters).unwrap();
     fs::rename(&inner, &moved).unwrap();
     sinks.reopen();
     sinks.send(&Arc::new(samples::exec()));
@@ -136,7 +138,7 @@ fn pipe(nonblocking: bool) -> (io::PipeReader, Box<dyn Output>) {
 fn a_line_comes_at_once() {
     for nonblocking in [false, true] {
         let (reader, output) = pipe(nonblocking);
-        let sinks = sinks(output, QUEUE, &Counters::default());
+        let mut sinks = sinks(output, QUEUE, &Counters::default());
         let mut reader = BufReader::new(reader);
         for _ in 0..3 {
             sinks.send(&Arc::new(samples::exec()));
@@ -151,7 +153,7 @@ fn a_line_comes_at_once() {
 fn a_reader_that_goes_away_closes_the_sink_and_no_event_is_forgotten() {
     let (reader, output) = pipe(false);
     let counters = Counters::default();
-    let sinks = sinks(output, QUEUE, &counters);
+    let mut sinks = sinks(output, QUEUE, &counters);
     drop(reader);
     let event = Arc::new(samples::exec());
     for _ in 0..500 {
@@ -168,7 +170,7 @@ fn a_reader_that_stops_reading_holds_up_nobody() {
     for nonblocking in [false, true] {
         let (mut reader, output) = pipe(nonblocking);
         let counters = Counters::default();
-        let sinks = sinks(output, 1_000, &counters);
+        let mut sinks = sinks(output, 1_000, &counters);
         let event = Arc::new(samples::exec());
         for _ in 0..10_000 {
             sinks.send(&event);
@@ -191,7 +193,7 @@ fn a_reader_that_stops_reading_holds_up_nobody() {
 fn a_slow_reader_gets_everything() {
     let (mut reader, output) = pipe(true);
     let counters = Counters::default();
-    let sinks = sinks(output, QUEUE, &counters);
+    let mut sinks = sinks(output, QUEUE, &counters);
     let event = Arc::new(samples::exec());
     for _ in 0..5_000 {
         sinks.send(&event);
@@ -211,7 +213,7 @@ fn a_slow_reader_gets_everything() {
 fn a_full_disk_is_counted_as_such() {
     let full = fs::OpenOptions::new().write(true).custom_flags(0).open("/dev/full").unwrap();
     let counters = Counters::default();
-    let sinks = sinks(Box::new(Stdout::from(std::os::fd::OwnedFd::from(full))), QUEUE, &counters);
+    let mut sinks = sinks(Box::new(Stdout::from(std::os::fd::OwnedFd::from(full))), QUEUE, &counters);
     for _ in 0..10 {
         sinks.send(&Arc::new(samples::exec()));
     }
@@ -246,7 +248,7 @@ fn half_a_line_does_not_spoil_the_next() {
     let (text, room) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::new(AtomicU64::new(10)));
     let output = Small { text: Arc::clone(&text), room: Arc::clone(&room), full };
     let counters = Counters::default();
-    let sinks = sinks(Box::new(output), QUEUE, &counters);
+    let mut sinks = sinks(Box::new(output), QUEUE, &counters);
     let event = Arc::new(samples::exec());
     // The first is cut; the second meets no room even for the end of the first.
     for _ in 0..2 {

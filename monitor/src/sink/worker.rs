@@ -4,13 +4,13 @@ use std::{
     io, mem,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
 };
 
 use tokio::sync::mpsc;
 
-use super::Output;
+use super::{Output, backoff::Backoff};
 use crate::{
     event::Event,
     metrics::{Loss, SinkCounters},
@@ -33,6 +33,8 @@ pub(super) enum Message {
 pub(super) struct Switches {
     /// The output is to be opened anew.
     pub reopen: AtomicBool,
+    /// Why nothing can be written at the moment: 1 + the index in [`Loss::ALL`], 0 if it can.
+    trouble: AtomicU8,
     /// Events counted so far, until nobody listens any more.
     settled: Mutex<Settled>,
 }
@@ -51,11 +53,23 @@ impl Switches {
         settled.events
     }
 
-    fn abandoned(&self) -> bool {
+    /// Why nothing can be written at the moment: what finds the queue full is lost for this reason.
+    pub fn trouble(&self) -> Option<Loss> {
+        Loss::ALL.get(usize::from(self.trouble.load(Relaxed)).wrapping_sub(1)).copied()
+    }
+
+    pub fn set_trouble(&self, reason: Option<Loss>) {
+        let index = reason.and_then(|reason| Loss::ALL.iter().position(|known| *known == reason));
+        self.trouble.store(index.map_or(0, |index| index as u8 + 1), Relaxed);
+    }
+
+    /// Whether nobody waits for the thread any longer.
+    pub fn abandoned(&self) -> bool {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).abandoned
     }
 
-    fn settle(&self, events: u64, count: impl FnOnce()) {
+    /// Counts events, unless somebody else has counted them by now.
+    pub fn settle(&self, events: u64, count: impl FnOnce()) {
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         if !settled.abandoned {
             settled.events += events;
@@ -76,6 +90,7 @@ pub(super) struct Worker {
     torn: bool,
     /// The last write failed: that is logged once, not for each batch.
     failing: bool,
+    backoff: Backoff,
 }
 
 /// Lines to be written.
@@ -117,6 +132,7 @@ impl Worker {
             batch: Batch::default(),
             torn: false,
             failing: false,
+            backoff: Backoff::default(),
         }
     }
 
@@ -129,16 +145,26 @@ impl Worker {
             {
                 self.take(&message);
             }
-            if self.switches.reopen.swap(false, Relaxed) {
-                match self.output.reopen() {
-                    Ok(()) => self.torn = false,
-                    Err(error) => {
-                        tracing::error!("sink {} keeps writing to the old file: {error:#}", self.name)
-                    }
-                }
-            }
+            self.reopen();
             if self.flush().is_break() {
                 return self.close();
+            }
+        }
+    }
+
+    /// Opens the output anew, if that was asked for. Whether it is another one now.
+    fn reopen(&mut self) -> bool {
+        if !self.switches.reopen.swap(false, Relaxed) {
+            return false;
+        }
+        match self.output.reopen() {
+            Ok(()) => {
+                self.torn = false;
+                true
+            }
+            Err(error) => {
+                tracing::error!("sink {} keeps writing to the old file: {error:#}", self.name);
+                false
             }
         }
     }
@@ -154,7 +180,7 @@ impl Worker {
         if self.batch.ends.is_empty() {
             return std::ops::ControlFlow::Continue(());
         }
-        let (written, error) = self.write();
+        let (written, error) = self.write_patiently();
         let delivered = self.batch.ends.partition_point(|end| *end <= written) as u64;
         let lost = self.batch.ends.len() as u64 - delivered;
         let gone = error.as_ref().is_some_and(|error| self.output.is_gone(error));
@@ -169,28 +195,62 @@ impl Worker {
         if gone { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
     }
 
-    /// How many bytes of the batch could be written, and what ended it early.
-    fn write(&mut self) -> (usize, Option<io::Error>) {
+    /// Writes the batch; where it is worth it, again and again until there is room.
+    fn write_patiently(&mut self) -> (usize, Option<io::Error>) {
+        let mut done = 0;
+        loop {
+            let (written, error) = self.write(done);
+            let Some(error) = error else { return (written, None) };
+            if !self.output.is_patient() || self.switches.abandoned() {
+                return (written, Some(error));
+            }
+            self.switches.set_trouble(Some(reason(&error)));
+            self.log_failure(&error);
+            let Self { backoff, queue, switches, .. } = self;
+            backoff.wait(|| queue.is_closed(), || switches.abandoned() || switches.reopen.load(Relaxed));
+            done = if self.reopen() {
+                // What the old file has only a part of goes to the new one as a whole.
+                let whole = self.batch.ends.partition_point(|end| *end <= written);
+                whole.checked_sub(1).map_or(0, |last| self.batch.ends[last])
+            } else {
+                self.torn = false;
+                written
+            };
+        }
+    }
+
+    /// How many bytes of the batch are written, if so many are already, and what ended it early.
+    fn write(&mut self, done: usize) -> (usize, Option<io::Error>) {
         if self.torn {
             let (_, error) = write(&mut *self.output, b"\n", &self.switches);
             if error.is_some() {
-                return (0, error);
+                return (done, error);
             }
         }
-        let (written, error) = write(&mut *self.output, &self.batch.bytes, &self.switches);
-        self.torn = written > 0 && self.batch.bytes.get(written - 1) != Some(&b'\n');
-        (written, error)
+        let (written, error) = write(&mut *self.output, &self.batch.bytes[done..], &self.switches);
+        self.torn = written > 0 && self.batch.bytes.get(done + written - 1) != Some(&b'\n');
+        (done + written, error)
     }
 
     fn log(&mut self, error: Option<io::Error>, gone: bool) {
-        let failed_before = mem::replace(&mut self.failing, error.is_some());
         match error {
             Some(error) if gone => tracing::warn!("sink {} is closed: {error}; the agent goes on", self.name),
-            Some(error) if !failed_before => {
-                tracing::error!("sink {} can't write: {error}; what comes until it can is lost", self.name);
+            Some(error) => self.log_failure(&error),
+            None => {
+                if mem::replace(&mut self.failing, false) {
+                    tracing::info!("sink {} writes again", self.name);
+                }
+                self.switches.set_trouble(None);
+                self.backoff.reset();
             }
-            None if failed_before => tracing::info!("sink {} writes again", self.name),
-            _ => {}
+        }
+    }
+
+    fn log_failure(&mut self, error: &io::Error) {
+        if !mem::replace(&mut self.failing, true) {
+            let until = if self.output.is_patient() { "its queue is full" } else { "it can" };
+            let what = if self.output.is_patient() { "what comes when" } else { "what comes until" };
+            tracing::error!("sink {} can't write: {error}; {what} {until} is lost", self.name);
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::Lints;
-use crate::config::model::{Database, ListKind, Pattern, Sink, Target, Workload};
+use crate::config::model::{Database, FileSink, ListKind, Pattern, Sink, Target, Workload};
 use crate::config::source::{Spanned, printable_path, quoted};
 
 const OTHERS_MAY_WRITE: u32 = 0o002;
@@ -47,7 +47,7 @@ pub(super) fn check(lints: &mut Lints) {
 
 /// Warns about a file in a directory that doesn't exist: the agent makes none, and wouldn't start.
 fn sink(lints: &mut Lints, sink: &Sink) {
-    let Target::File(path) = &sink.target else { return };
+    let Target::File(FileSink { path, .. }) = &sink.target else { return };
     let Some(directory) = path.parent().filter(|directory| !directory.exists()) else { return };
     let shown = printable_path(directory);
     let message = format!("the directory {} doesn't exist on this host", quoted(&shown));

@@ -8,6 +8,7 @@ use toml_spanner::Span;
 use super::Checker;
 use super::interfaces::interfaces;
 use super::packets::packets;
+use super::sinks;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::limits::{MAX_PROTECT, MAX_REDACT, MAX_SINKS};
 use crate::config::model::{
@@ -15,7 +16,7 @@ use crate::config::model::{
 };
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
-use crate::config::raw::{self, At, Field, List, SinkKind};
+use crate::config::raw::{self, At, Field, List};
 use crate::config::source::{Place, Source, Spanned, quoted};
 use crate::config::syntax::Parsed;
 use crate::pipeline::redact;
@@ -68,7 +69,7 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
         for raw in raw.sink.items() {
             file.refuse_in_fragment("[[sink]]", raw.span);
             file.count(&mut count, MAX_SINKS, "sinks", raw.span);
-            let Some(sink) = sink(&mut file, raw) else { continue };
+            let Some(sink) = sinks::sink(&mut file, raw) else { continue };
             if settings.sinks.iter().any(|other| other.target == sink.target) {
                 let message = "two sinks write to the same place";
                 file.error(file.header(raw.span), message, "remove one of them, or give it another `path`");
@@ -80,7 +81,7 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
     }
     if !says_sinks {
         let (target, format, place) = (Target::Stdout, Format::Auto, Place::default());
-        settings.sinks.push(Sink { target, format, events: false, place });
+        settings.sinks.push(Sink { target, format, events: false, fold: sinks::FOLD, place });
     }
     settings
 }
@@ -237,35 +238,4 @@ fn metrics(file: &mut Checker, raw: &raw::Metrics, metrics: &mut Metrics) {
         let value = file.accept(at.span, checked).map(|()| at.value.clone().into());
         metrics.web_config = value.map(|value| Spanned { value, place: file.place(at.span) });
     }
-}
-
-fn sink(file: &mut Checker, raw: &At<raw::Sink>) -> Option<Sink> {
-    let kind = file.required(&raw.value.kind, "sink", "type", raw.span)?;
-    let path = &raw.value.path;
-    let target = match kind.value {
-        SinkKind::Stdout => {
-            if let Some(path) = path.given() {
-                let help = "remove it, or write `type = \"file\"`";
-                file.error(path.span, "`path` has no meaning for a sink of type `stdout`", help);
-            }
-            Target::Stdout
-        }
-        SinkKind::File => {
-            let path = file.required(path, "sink", "path", raw.span)?;
-            let checked = absolute(&path.value, "/var/log/monitor/findings.jsonl")
-                .and_then(|()| check_file_name(&path.value));
-            file.accept(path.span, checked)?;
-            Target::File(path.value.clone().into())
-        }
-    };
-    let (format, events) = (raw.value.format.or(Format::Auto), raw.value.events.or(false));
-    Some(Sink { target, format, events, place: file.place(raw.span) })
-}
-
-fn check_file_name(path: &str) -> Result<(), Wrong> {
-    if path.ends_with('/') {
-        let help = format!("name a file in it: {}", quoted(&format!("{path}findings.jsonl")));
-        return Err((format!("the path {} is a directory", quoted(path)), help));
-    }
-    check_components(path)
 }

@@ -279,9 +279,9 @@ fn wrong_types() {
             ],
         },
         Case {
-            text: "[[sink]]\ntype = \"syslog\"\nformat = \"xml\"\nevents = \"yes\"\npath = 1\n",
+            text: "[[sink]]\ntype = \"sylog\"\nformat = \"xml\"\nevents = \"yes\"\npath = 1\n",
             found: &[
-                "2:8 error: `syslog` is no value of `type` | it may be `\"stdout\"` or `\"file\"`",
+                "2:8 error: `sylog` is no value of `type` | did you mean `\"syslog\"`? It may be `\"stdout\"` or `\"file\"` or `\"journald\"` or `\"syslog\"` or `\"webhook\"` or `\"alertmanager\"` or `\"otlp\"`",
                 "3:10 error: `xml` is no value of `format` | it may be `\"auto\"` or `\"text\"` or `\"json\"` or `\"ecs\"`",
                 "4:10 error: `events` must be true or false, found a string | for example: events = true",
                 "5:8 error: `path` must be a string, found an integer | for example: path = \"/var/log/monitor/findings.jsonl\"",

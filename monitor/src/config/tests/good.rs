@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{EVERY_KEY, load};
 use crate::config::{
-    Action, Attach, BUILTIN_NAME, Config, DEFAULT_TEXT, Format, IfHeld, Interfaces, Limit, Loaded, Mode,
-    Packets, Per, Place, Protocol, Rate, Severity, Target, schema,
+    Action, Attach, BUILTIN_NAME, Config, DEFAULT_TEXT, FileSink, Format, IfHeld, Interfaces, Limit, Loaded,
+    Mode, Packets, Per, Place, Protocol, Rate, Severity, Target, schema,
 };
 
 #[test]
@@ -58,7 +58,9 @@ fn settings_mean_what_they_say() {
     assert_eq!(config.agent.protect.ports, [(Protocol::Tcp, 22), (Protocol::Udp, 53)]);
     assert_eq!(config.metrics.listen.to_string(), "[::1]:0");
     assert_eq!(config.sinks[0].format, Format::Text);
-    assert_eq!(config.sinks[1].target, Target::File("/var/log/monitor/findings.jsonl".into()));
+    let file =
+        FileSink { path: "/var/log/monitor/findings.jsonl".into(), max_size: Some(100 << 20), keep: 7 };
+    assert_eq!(config.sinks[1].target, Target::File(file));
 }
 
 #[test]

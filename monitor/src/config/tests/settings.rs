@@ -191,6 +191,34 @@ fn sinks() {
                 "3:1 error: two sinks write to the same place | remove one of them, or give it another `path`",
             ],
         },
+        Case {
+            text: "[[sink]]\ntype = \"webhook\"\nurl = \"https://user:secret@host/\"\n",
+            found: &["3:7 error: the URL has a user or password in it | use `token_file` or `token_env`"],
+        },
+        Case {
+            text: "[[sink]]\ntype = \"webhook\"\nurl = \"http://10.0.0.1/\"\ntoken_env = \"T\"\n",
+            found: &[
+                "3:7 warning: the token is sent without encryption | use `https://`: whoever is on the way reads the token",
+            ],
+        },
+        Case {
+            text: "[[sink]]\ntype = \"otlp\"\n",
+            found: &[
+                "1:1 error: missing key `url` in `[[sink]]` | add for example: url = \"https://collector.example:4318/v1/logs\"",
+            ],
+        },
+        Case {
+            text: "[[sink]]\ntype = \"syslog\"\nurl = \"http://10.0.0.1/\"\nfold = \"1ms\"\nkeep = 3\n",
+            found: &[
+                "3:7 error: syslog is not sent by `http` | write for example `\"unix:///dev/log\"`, `\"udp://10.0.0.9:514\"` or `\"tls://logs.example:6514\"`",
+                "4:8 error: findings can't be gathered for `1ms` | write a time from `\"1s\"` to `\"24h\"`, or `\"0s\"` to have each finding told by itself",
+                "5:8 error: `keep` has no meaning for a sink of type `syslog` | remove it, or write `type = \"file\"`",
+            ],
+        },
+        Case {
+            text: "[[sink]]\ntype = \"file\"\npath = \"/a\"\nmax_size = \"1KiB\"\n",
+            found: &["4:12 error: the size `1KiB` is less than 64 KiB | write for example `\"100MiB\"`"],
+        },
     ]);
 }
 
