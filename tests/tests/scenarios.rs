@@ -8,6 +8,7 @@ mod database;
 mod events;
 mod exec_rule;
 mod exec_storm;
+mod findings;
 mod harness;
 mod hostile_packets;
 mod interfaces;

@@ -45,12 +45,14 @@ pub enum Purpose {
     Package,
     /// `bench`: also what the agent is compared with
     Bench,
+    /// The scenarios of `test`, as root: also receivers of findings
+    Scenarios,
 }
 
 impl Purpose {
     fn steps(self) -> &'static [Step] {
         use Step::{
-            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, RustSrc, Rustfmt,
+            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, Receivers, RustSrc, Rustfmt,
             Toolchain,
         };
         match self {
@@ -60,6 +62,7 @@ impl Purpose {
             Self::Lint => &[Toolchain, RustSrc, BpfLinker, Clippy, Rustfmt, CargoDeny],
             Self::Package => &[Toolchain, RustSrc, BpfLinker, Musl, CargoDeb],
             Self::Bench => &[Toolchain, RustSrc, BpfLinker, Musl, ExecTracer, PacketFilters],
+            Self::Scenarios => &[Receivers],
         }
     }
 }

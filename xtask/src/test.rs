@@ -112,6 +112,7 @@ fn unit(args: &Args, context: &Context, stages: &mut Stages) {
 
 fn scenarios(args: &Args, context: &Context) -> Result<()> {
     setup::ensure(context, Purpose::Test)?;
+    setup::ensure(context, Purpose::Scenarios)?;
     let agent = build::agent(context, Profile::Release)?;
     let probes = build::probes(context)?;
     let cargo = Cmd::cargo(context)?.args([

@@ -275,3 +275,153 @@ fn the_threads_of_sinks_end_when_they_are_dropped() {
     let mut rest = Vec::new();
     assert_eq!(reader.read_to_end(&mut rest).unwrap(), 0);
 }
+
+#[test]
+fn a_file_is_begun_anew_when_it_is_too_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("findings.jsonl");
+    let target = config::FileSink { path: path.clone(), max_size: Some(100_000), keep: 2 };
+    let spec =
+        Spec { target: Target::File(target), format: Format::Json, events: true, fold: Duration::ZERO };
+    let counters = Counters::default();
+    let mut sinks = Sinks::open([spec], &counters).unwrap();
+    for number in 0..2_000 {
+        let mut event = samples::exec();
+        event.boot_ns = number;
+        sinks.send(&Arc::new(event));
+        if number % 100 == 0 {
+            let so_far = number;
+            wait_until(|| books(&counters).0 > so_far);
+        }
+    }
+    runtime().block_on(sinks.shutdown());
+    assert_eq!(books(&counters), (2_000, vec![]));
+    let mut numbers = Vec::new();
+    for name in ["findings.jsonl.2", "findings.jsonl.1", "findings.jsonl"] {
+        let file = dir.path().join(name);
+        assert!(fs::metadata(&file).unwrap().len() <= 100_000 + 128 * 1024, "{name}");
+        numbers.extend(lines(&file).iter().map(|line| line["boot_ns"].as_u64().unwrap()));
+    }
+    // Whole lines, in order, up to the last; older ones went with the files that aren't kept.
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    assert_eq!(numbers.last(), Some(&1_999));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+}
+
+/// As [`Small`], of a kind that is worth waiting for.
+struct Patient(Small);
+
+impl Output for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn is_patient(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_disk_that_was_full_gets_everything_once_there_is_room() {
+    let (full, was_full) = mpsc::channel();
+    let (text, room) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::new(AtomicU64::new(1000)));
+    let output = Patient(Small { text: Arc::clone(&text), room: Arc::clone(&room), full });
+    let counters = Counters::default();
+    let mut sinks = sinks(Box::new(output), 10, &counters);
+    let event = Arc::new(samples::exec());
+    for _ in 0..10 {
+        sinks.send(&event);
+    }
+    was_full.recv_timeout(Duration::from_secs(10)).unwrap();
+    // What doesn't fit in the queue meanwhile is lost, and for the reason that it is full for.
+    wait_until(|| sinks.sinks[0].switches.trouble().is_some());
+    for _ in 0..100 {
+        sinks.send(&event);
+    }
+    let (delivered, lost) = books(&counters);
+    let [(Loss::DiskFull, lost)] = lost[..] else { panic!("{delivered} {lost:?}") };
+    assert!(lost >= 80, "{lost}");
+    room.store(u64::MAX, Relaxed);
+    runtime().block_on(sinks.shutdown());
+    assert_eq!(books(&counters), (110 - lost, vec![(Loss::DiskFull, lost)]));
+    let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+    // The line that was cut off when the disk was full went on where it ended.
+    assert_eq!(
+        text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count(),
+        110 - lost as usize
+    );
+    assert_eq!(text.lines().count(), 110 - lost as usize);
+}
+
+/// A service that is away until it is told to be there.
+struct Away(Arc<AtomicU64>);
+
+impl Remote for Away {
+    fn batch(&self) -> usize {
+        4
+    }
+
+    fn send(&mut self, events: &[Arc<Event>]) -> (usize, Result<(), remote::Failure>) {
+        match self.0.load(Relaxed) {
+            0 => (0, Err(remote::Failure::Away(anyhow::anyhow!("nobody there")))),
+            1 => (0, Err(remote::Failure::Never(1, Loss::Rejected, anyhow::anyhow!("not this")))),
+            _ => (events.len(), Ok(())),
+        }
+    }
+}
+
+#[test]
+fn a_service_that_is_away_costs_the_others_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.jsonl");
+    let counters = Counters::default();
+    let mut sinks = Sinks::open([file(&path, true)], &counters).unwrap();
+    let there = Arc::<AtomicU64>::default();
+    sinks
+        .sinks
+        .push(spawn("away", Work::Events(Box::new(Away(Arc::clone(&there)))), true, 10, &counters).unwrap());
+    let event = Arc::new(samples::exec());
+    sinks.send(&event);
+    wait_until(|| sinks.sinks[1].switches.trouble().is_some());
+    let mut slowest = Duration::ZERO;
+    for _ in 1..5_000 {
+        let began = std::time::Instant::now();
+        sinks.send(&event);
+        slowest = slowest.max(began.elapsed());
+    }
+    let away = Arc::clone(&sinks.sinks[1].counters);
+    wait_until(|| books(&counters).0 == 5_000);
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    assert!(away.lost_total(Loss::Unreachable) > 0 && away.delivered_total() == 0);
+    // It comes back, and gets what is in the queue.
+    let lost: u64 = Loss::ALL.iter().map(|reason| away.lost_total(*reason)).sum();
+    there.store(2, Relaxed);
+    wait_until(|| away.delivered_total() == 5_000 - lost);
+    there.store(1, Relaxed);
+    sinks.send(&event);
+    wait_until(|| away.lost_total(Loss::Rejected) == 1);
+    runtime().block_on(sinks.shutdown());
+}
+
+#[test]
+fn repeats_are_folded_and_none_is_missing_from_the_books() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("findings.jsonl");
+    let counters = Counters::default();
+    let spec = Spec { fold: Duration::from_secs(3600), ..file(&path, false) };
+    let mut sinks = Sinks::open([spec], &counters).unwrap();
+    for _ in 0..500 {
+        sinks.send(&Arc::new(samples::denied_connect()));
+        sinks.send(&Arc::new(samples::limited()));
+    }
+    sinks.tick();
+    let folded = Arc::clone(&sinks.sinks[0].counters);
+    wait_until(|| folded.delivered_total() == 2);
+    runtime().block_on(sinks.shutdown());
+    assert_eq!((folded.folded_total(), folded.delivered_total()), (998, 4));
+    let lines = lines(&path);
+    let counts: Vec<_> = lines.iter().map(|line| line["count"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [1, 1, 499, 499]);
+    assert!(lines[..2].iter().all(|line| line.get("first").is_none()));
+    assert!(lines[2..].iter().all(|line| line["first"].is_string() && line["last"].is_string()));
+}

@@ -35,6 +35,8 @@ pub enum Step {
     ExecTracer,
     /// The packet filters that the benchmarks compare with.
     PacketFilters,
+    /// Receivers of findings, to test sinks against.
+    Receivers,
 }
 
 /// A row of [`STEPS`].
@@ -183,6 +185,22 @@ pub const STEPS: &[Row] = &[
         install: |context| apt(context, &["nftables", "iptables"]),
         root: true,
         remedy: "see `apt-cache policy nftables iptables`",
+    },
+    Row {
+        step: Step::Receivers,
+        name: "Debian packages rsyslog, rsyslog-gnutls, prometheus-alertmanager and openssl",
+        why: "receive findings in tests as an operator's do",
+        cost: "about 40 MB",
+        present: |_| {
+            let there = ["prometheus-alertmanager", "openssl"].iter().all(|name| on_path(name));
+            let libraries = Path::new("/usr/lib/x86_64-linux-gnu/rsyslog");
+            Ok(there
+                && Path::new("/usr/sbin/rsyslogd").is_file()
+                && libraries.join("lmnsd_gtls.so").is_file())
+        },
+        install: |context| apt(context, &["rsyslog", "rsyslog-gnutls", "prometheus-alertmanager", "openssl"]),
+        root: true,
+        remedy: "see `apt-cache policy rsyslog rsyslog-gnutls prometheus-alertmanager`",
     },
 ];
 

@@ -56,7 +56,7 @@ fn databases() {
     assert_eq!(database.sources.as_deref(), Some(&[network("10.0.2.0", 24), network("::1", 128)][..]));
     assert_eq!((database.action, database.mode, database.degrade), (Action::Alert, Mode::Observe, true));
     assert!(database.close_existing);
-    assert_eq!(database.place.to_string(), "test.toml:49:1");
+    assert_eq!(database.place.to_string(), "test.toml:63:1");
     let least = load("[[database]]\nname = 'a'\nsockets = ['/s']\nclients = []\n");
     let least = &least.databases[0];
     assert!(least.ports.is_empty() && least.addresses.is_empty() && !least.close_existing);
@@ -73,7 +73,7 @@ fn exec_rules() {
     let files = values(&exec.files);
     assert_eq!(files[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
     assert_eq!(files[3..], [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)]);
-    assert_eq!(exec.files[1].place.to_string(), "test.toml:69:21");
+    assert_eq!(exec.files[1].place.to_string(), "test.toml:83:21");
     let dumps = &config.execs[1];
     assert_eq!(
         (dumps.list, values(&dumps.users)),

@@ -39,18 +39,16 @@ fn receive(socket: &UnixDatagram) -> BTreeMap<String, Vec<u8>> {
         recvmsg(socket, &mut parts, &mut control, RecvFlags::empty()).unwrap()
     };
     for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(files) = message {
-            for file in files {
-                let seals = rustix::fs::fcntl_get_seals(&file).unwrap();
-                assert!(seals.contains(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::SEAL));
-                let mut text = Vec::new();
-                // The offset is the sender's, shared with it.
-                std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
-                    .unwrap()
-                    .read_to_end(&mut text)
-                    .unwrap();
-                return parse(&text);
-            }
+        if let RecvAncillaryMessage::ScmRights(files) = message
+            && let Some(file) = files.into_iter().next()
+        {
+            let seals = rustix::fs::fcntl_get_seals(&file).unwrap();
+            assert!(seals.contains(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::SEAL));
+            // Opened anew: the offset of this one is the sender's, shared with it.
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let mut text = Vec::new();
+            std::fs::File::open(path).unwrap().read_to_end(&mut text).unwrap();
+            return parse(&text);
         }
     }
     parse(&bytes[..got.bytes])
