@@ -79,7 +79,7 @@ fn repeats_are_told_in_a_summary() -> Result<()> {
         Program::new(&victim).inside(&group)?.finish(deadline(10.0))?;
     }
     let counted = [("rule", "victims"), ("verdict", "alert")];
-    agent.wait_for_metric("monitor_decisions_total", &counted, RUNS as f64, deadline(30.0))?;
+    agent.wait_for_metric("monitor_findings_total", &counted, RUNS as f64, deadline(30.0))?;
     let stopped = agent.stop()?;
     assert_eq!(stopped.records().findings("victims")?.len(), RUNS);
     let text = fs::read_to_string(&folded)?;
