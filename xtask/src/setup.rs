@@ -52,8 +52,8 @@ pub enum Purpose {
 impl Purpose {
     fn steps(self) -> &'static [Step] {
         use Step::{
-            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, Receivers, RustSrc, Rustfmt,
-            Toolchain,
+            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, Receivers,
+            RustSrc, Rustfmt, Toolchain,
         };
         match self {
             Self::Build => &[Toolchain, RustSrc, BpfLinker],

@@ -9,6 +9,7 @@ mod sink;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use super::source::{Place, Sources, Spanned};
 pub use about::{About, Level};

@@ -234,7 +234,8 @@ fn metrics(file: &mut Checker, raw: &raw::Metrics, metrics: &mut Metrics) {
         (metrics.listen, metrics.place) = (listen, file.place(at.span));
     }
     if let Some(at) = raw.web_config.given() {
-        let checked = absolute(&at.value, "/etc/monitor/web.yml").and_then(|()| check_file_name(&at.value));
+        let checked =
+            absolute(&at.value, "/etc/monitor/web.yml").and_then(|()| sinks::check_file_name(&at.value));
         let value = file.accept(at.span, checked).map(|()| at.value.clone().into());
         metrics.web_config = value.map(|value| Spanned { value, place: file.place(at.span) });
     }

@@ -147,7 +147,7 @@ fn fold(text: &str) -> Result<Duration, Wrong> {
     Ok(time)
 }
 
-fn check_file_name(path: &str) -> Result<(), Wrong> {
+pub(super) fn check_file_name(path: &str) -> Result<(), Wrong> {
     if path.ends_with('/') {
         let help = format!("name a file in it: {}", quoted(&format!("{path}findings.jsonl")));
         return Err((format!("the path {} is a directory", quoted(path)), help));
