@@ -3,5 +3,6 @@
 mod privileges;
 mod support;
 mod trust;
+#[cfg(feature = "certificates")]
 mod web;
 mod words;

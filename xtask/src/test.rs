@@ -121,7 +121,7 @@ fn scenarios(args: &Args, context: &Context) -> Result<()> {
         "--package",
         "tests",
         "--features",
-        "scenarios",
+        "scenarios,certificates",
     ]);
     // One at a time: scenarios count events and packets, and the machine may have few cores.
     let cargo = cargo.args(["--lib", "--test", "scenarios", "--", "--test-threads=1"]).args(&args.arguments);
