@@ -95,6 +95,7 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
     capabilities.push(trial::exec_deny(ground, &scope)?);
     capabilities.extend(trial::kill_and_connect(ground, &scope)?);
     capabilities.push(packets(ground)?);
+    without_start(&mut capabilities);
     let rules = uses(&capabilities);
     let interfaces = interfaces::look()?;
     let with_default_route = interfaces.iter().filter(|interface| interface.default_route);
@@ -108,6 +109,17 @@ fn diagnose(ground: &Ground) -> Result<Diagnosis> {
         capabilities,
         rules,
     })
+}
+
+/// Where what every policy needs is refused, the agent doesn't start, and what would work by itself is worth nothing.
+fn without_start(capabilities: &mut [Capability]) {
+    if !capabilities.iter().any(|row| row.feature == feature::EXEC_KILL && row.reason == "refused") {
+        return;
+    }
+    for row in capabilities.iter_mut().filter(|row| row.feature != feature::BTF && row.reason != "refused") {
+        (row.state, row.reason) = ("missing", "refused");
+        row.detail = format!("the agent doesn't start on this kernel: see {}", feature::EXEC_KILL);
+    }
 }
 
 /// The table of a kind of rule as the policy file writes it.
@@ -157,13 +169,14 @@ fn uses(capabilities: &[Capability]) -> Vec<Use> {
         Use {
             rule: "database",
             action: "sources",
-            uses: "cgroup programs at the socket: the packet is dropped",
+            uses: or_nothing(feature::CONNECT_DENY, "cgroup programs at the socket: the packet is dropped"),
         },
         Use { rule: "database", action: "sockets", uses: or_blind("BPF LSM: refused with EPERM") },
         Use {
             rule: "raw_sockets",
             action: "deny",
             uses: match lsm {
+                _ if state(feature::CONNECT_DENY) == "missing" => "nothing: the agent doesn't start",
                 true => "cgroup socket programs, and BPF LSM for packet sockets: refused with EPERM",
                 false => {
                     "cgroup socket programs for raw IP sockets; packet sockets are not seen without BPF LSM"

@@ -96,10 +96,14 @@ fn start<'a>(stage: &'a Stage, ways: &[&Way], degrade: &str) -> Result<Result<Ag
         Ok(agent) => Ok(Ok(agent)),
         Err(error) => {
             let text = format!("{error:?}");
-            let said = text.lines().map(str::trim).find_map(|line| {
+            let mut lines = text.lines().map(str::trim);
+            let said = lines.find_map(|line| {
                 let (_, said) = line.split_once("monitor: ").or_else(|| line.split_once("error: "))?;
                 Some(said.to_owned())
             });
+            // What helps is said last, after the words of the verifier.
+            let remedy = lines.find(|line| line.contains(": boot "));
+            let said = said.map(|said| remedy.map(|remedy| format!("{said}; {remedy}")).unwrap_or(said));
             said.map(Err).with_context(|| format!("an agent ended without a reason: {text}"))
         }
     }
