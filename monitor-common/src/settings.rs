@@ -7,20 +7,62 @@ wire! {
         pub scope_cgroup: u64,
         /// Its depth below the root of the cgroup v2 tree; 0 is the root: everything is in scope.
         pub scope_level: u32,
-        /// The agent's own process: never reported, never refused (but for its canaries).
-        pub agent_pid: u32,
+        /// 1 when these programs judge only while [`Control::generation`] says so.
+        pub governed: u32,
         /// 1 when an LSM program refuses execs, so that the exec tracepoint leaves denials to it.
         pub exec_lsm: u32,
         /// 1 when somebody wants to read of connects, binds and listens that no rule reports.
         pub sockets_wanted: u32,
-        /// Key of the hash of sources, drawn at each start.
+        /// Key of the hash of sources.
         pub source_key: [u64; 2],
+        /// The generation that these programs are of.
+        pub generation: u64,
         /// How many sets of sources there are: a power of two.
         pub source_sets: u32,
         /// 1 when packets of a capture are judged at the times that it says, rather than now.
         pub simulated: u32,
         /// The agent's own executable, for the canaries.
         pub agent_exe: crate::identity::ExeId,
+    }
+}
+
+wire! {
+    /// What all generations of kernel programs share, and what outlives the agent: one entry of `CONTROL`.
+    pub struct Control {
+        /// The generation that judges. Programs of others keep their tables true, and leave everything else alone.
+        pub generation: u64,
+        /// The one that judges from [`until_ns`](Self::until_ns) on.
+        pub before: u64,
+        /// Until when the generation is on trial, nanoseconds since boot: if nobody confirms it, the one before judges again,
+        /// with or without an agent; 0 when it is not.
+        pub until_ns: u64,
+        /// When the agent was last seen alive, nanoseconds since boot.
+        pub beat_ns: u64,
+        /// Key of the hash of sources: what is in `SOURCES` and `BAN_BITS` lies where it says.
+        pub source_key: [u64; 2],
+        /// The agent's own process: never reported, never refused (but for its canaries); 0 while there is none.
+        pub agent_pid: u32,
+        /// 1 in the moment of a switch, when security programs of older generations go on to judge.
+        pub overlap: u32,
+    }
+}
+
+impl Control {
+    /// Of a host that no agent has run on.
+    pub const NONE: Self = Self {
+        generation: 0,
+        before: 0,
+        until_ns: 0,
+        beat_ns: 0,
+        source_key: [0; 2],
+        agent_pid: 0,
+        overlap: 0,
+    };
+
+    /// The generation that judges at a time, nanoseconds since boot.
+    #[must_use]
+    pub const fn in_force(&self, now_ns: u64) -> u64 {
+        if self.until_ns != 0 && now_ns > self.until_ns { self.before } else { self.generation }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     global,
     maps::{ADDRESSES, CLIENT_RULES, DATABASE_PORTS, REFUSED, SENDERS, SERVER_RULES, SOURCE_RULES},
     policy::{self, by_port},
-    subject::masks,
+    subject::{judges, masks},
 };
 
 /// The table of what database rules say in one direction.
@@ -107,6 +107,9 @@ fn refuses_packet(skb: &SkBuffContext) -> bool {
     /// Of the loopback device, in every network namespace (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
     const LOOPBACK: u32 = 1;
     let raw = skb.skb.skb;
+    if !judges() {
+        return false;
+    }
     if context!(raw, ifindex) == LOOPBACK {
         // From this host: `clients` is for those.
         return false;

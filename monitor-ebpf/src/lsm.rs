@@ -24,7 +24,7 @@ use crate::{
     path::{note, noted},
     policy,
     process::{is_canary, is_exempt, submit},
-    subject::{actor, in_scope, known, masks, pid},
+    subject::{actor, in_scope_still, judges_still, known, masks, pid},
 };
 
 pub const EPERM: i32 = 1;
@@ -45,7 +45,7 @@ fn refuses(bprm: Object) -> bool {
     let task = Object::new(unsafe { bpf_get_current_task_btf() }.cast());
     let parent = follow!(task, task_real_parent);
     let ppid: u32 = field!(parent, task_tgid);
-    if is_canary(ppid, file) {
+    if is_canary(ppid, file) && judges_still() {
         count(Kind::Exec, Count::Seen);
         count(Kind::Exec, Count::Canary);
         return true;
@@ -62,7 +62,7 @@ fn refuses(bprm: Object) -> bool {
         let _ = SCRIPTS.insert(bpf_get_current_pid_tgid(), script, 0);
     }
     let pid = pid();
-    if !in_scope() || is_exempt(pid, parent) {
+    if !in_scope_still() || is_exempt(pid, parent) {
         return false;
     }
     let mut by = known(pid);
@@ -104,7 +104,7 @@ pub fn exec_map(context: LsmContext) -> i32 {
 fn refuses_map(file: Object) -> bool {
     let pid = pid();
     let by = known(pid);
-    if by.flags & LOADER == 0 || global!(SETTINGS.exec_lsm) != 1 || !in_scope() {
+    if by.flags & LOADER == 0 || global!(SETTINGS.exec_lsm) != 1 || !in_scope_still() {
         return false;
     }
     let Some(mut buffer) = Buffer::take() else { return false };

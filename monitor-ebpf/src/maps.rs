@@ -19,7 +19,7 @@ use monitor_common::{
     limit::{Ban, BanKey, CAUSES, Interface, RateHead, RateRule, RateState, SenderKey, SourceKey},
     limits,
     policy::{Masks, Membership, Rule, RuleSet, WorkloadSet, masks::Kin},
-    settings::{Settings, class},
+    settings::{Control, Settings, class},
     sources::Set,
 };
 
@@ -38,10 +38,11 @@ const ZERO_LAYOUT: KernelLayout =
 pub static SETTINGS: Settings = Settings {
     scope_cgroup: 0,
     scope_level: 0,
-    agent_pid: 0,
+    governed: 0,
     exec_lsm: 0,
     sockets_wanted: 0,
     source_key: [0; 2],
+    generation: 0,
     source_sets: 0,
     simulated: 0,
     agent_exe: ExeId::NONE,
@@ -55,6 +56,14 @@ macro_rules! global {
         unsafe { core::ptr::read_volatile(&raw const $crate::maps::$global.$($field).+) }
     };
 }
+
+/// What all generations share: one entry.
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// Records that the agent has taken off the ring, by kind. It counts in its own memory, which this is.
+#[map]
+pub static DELIVERED: Array<u64> = Array::with_max_entries(KINDS, BPF_F_MMAPABLE);
 
 /// Records for the agent.
 #[map]

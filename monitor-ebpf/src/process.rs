@@ -22,7 +22,10 @@ use crate::{
     maps::{EVENTS, EXEC_RULES, PROCESSES, SCRIPTS},
     path::{note, noted},
     policy,
-    subject::{KinTable, Known, actor, bring_up_to_date, entry, in_scope, is_agent, known, known_of, masks},
+    subject::{
+        KinTable, Known, actor, bring_up_to_date, entry, in_scope, is_agent, is_gone, judges, known,
+        known_of, masks,
+    },
 };
 
 const SIGKILL: u32 = 9;
@@ -44,7 +47,7 @@ fn try_exec(context: &BtfTracePointContext, task: Object, bprm: Object) {
     let file = follow!(bprm, bprm_file);
     let parent = follow!(task, task_real_parent);
     let ppid: u32 = field!(parent, task_tgid);
-    if is_canary(ppid, file) {
+    if is_canary(ppid, file) && judges() {
         kill();
         count(Kind::Exec, Count::Seen);
         count(Kind::Exec, Count::Canary);
@@ -123,7 +126,9 @@ fn recall(pid: u32, scratch: &mut Scratch) {
     if let Some(process) = unsafe { PROCESSES.get(pid) } {
         scratch.process = *process;
     } else {
-        stat(Stat::UnknownProcess);
+        if judges() {
+            stat(Stat::UnknownProcess);
+        }
         if let Some(masks) = masks() {
             scratch.process.of_exe = masks.any_exe;
             scratch.process.of_parent = masks.any_parent;
@@ -299,6 +304,7 @@ fn try_exit(task: Object) {
         return;
     }
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    is_gone(pid);
     let process = known(pid);
     // Two last threads may both see that none is left: the one that takes the entry out speaks for both.
     if PROCESSES.remove(pid).is_err() || !in_scope() {

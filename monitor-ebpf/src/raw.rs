@@ -16,7 +16,7 @@ use crate::{
     lsm::EPERM,
     maps::RAW_RULES,
     policy,
-    subject::{actor, in_scope, is_agent, known, pid},
+    subject::{actor, in_scope, in_scope_still, is_agent, known, pid},
 };
 
 /// `BPF_CGROUP_INET_SOCK_CREATE`: an IPv4 or IPv6 socket was made.
@@ -27,7 +27,7 @@ pub fn raw_socket(context: SockContext) -> i32 {
     if context!(sock, type_) != SOCK_RAW {
         return 1;
     }
-    let refused = asked(context!(sock, family) as u16, context!(sock, protocol) as u16);
+    let refused = in_scope() && asked(context!(sock, family) as u16, context!(sock, protocol) as u16);
     if refused { 0 } else { 1 }
 }
 
@@ -40,7 +40,8 @@ pub fn packet_socket(context: LsmContext) -> i32 {
     let kern: i32 = context.arg(3);
     let is_packet = family == AF_PACKET && kern == 0;
     // VERIFIER: from 6.12 the return value must provably lie in [-4095, 0].
-    if is_packet && asked(AF_PACKET as u16, u16::from_be(protocol as u16)) { -EPERM } else { 0 }
+    let refused = is_packet && in_scope_still() && asked(AF_PACKET as u16, u16::from_be(protocol as u16));
+    if refused { -EPERM } else { 0 }
 }
 
 /// Decides whether a member of these workloads may have such a socket.
@@ -54,9 +55,6 @@ pub fn decide(workloads: &WorkloadSet) -> Decision {
 #[inline(always)]
 fn asked(family: u16, protocol: u16) -> bool {
     let pid = pid();
-    if !in_scope() {
-        return false;
-    }
     count(Kind::Socket, Count::Seen);
     if is_agent(pid) {
         count(Kind::Socket, Count::OwnDoing);

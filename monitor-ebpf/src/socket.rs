@@ -22,7 +22,7 @@ use crate::{
     field, global,
     kernel::Object,
     policy,
-    subject::{actor, in_scope, is_agent, known, pid},
+    subject::{actor, in_scope, is_agent, is_covered, judges, known, pid},
     traffic,
 };
 
@@ -100,6 +100,9 @@ fn endpoint(addr: Addr, port: u16, protocol: u32, family: u8) -> Endpoint {
 
 #[inline(always)]
 fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
+    if !judges() {
+        return PASS;
+    }
     let pid = pid();
     if is_agent(pid) {
         count(Kind::Connect, Count::Seen);
@@ -108,7 +111,7 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
         count(Kind::Connect, if canary { Count::Canary } else { Count::OwnDoing });
         return if canary { REFUSE } else { PASS };
     }
-    if !in_scope() {
+    if !is_covered() {
         return PASS;
     }
     count(Kind::Connect, Count::Seen);
@@ -217,6 +220,9 @@ const AF_INET6: u16 = 10;
 pub fn listen(context: BtfTracePointContext) -> i32 {
     let sock = Object::new(context.arg(0));
     let (old, new): (i32, i32) = (context.arg(1), context.arg(2));
+    if !judges() {
+        return 0;
+    }
     match new {
         TCP_LISTEN if old != TCP_LISTEN => listening(sock),
         TCP_ESTABLISHED => traffic::established(sock, old == TCP_SYN_RECV),

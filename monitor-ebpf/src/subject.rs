@@ -1,8 +1,10 @@
 //! Who is at it: the current process, where it is now, and whether the policy's scope covers it.
 
+use core::ptr::{read_volatile, write_volatile};
+
 use aya_ebpf::helpers::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_comm,
-    bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
 };
 use monitor_common::{
     count::Stat,
@@ -18,7 +20,7 @@ use monitor_common::{
 use crate::{
     emit::stat,
     global,
-    maps::{CGROUPS, FILES, GROUPS, KIN, MASKS, NOBODY, PROCESSES, USERS},
+    maps::{CGROUPS, CONTROL, FILES, GROUPS, KIN, MASKS, NOBODY, PROCESSES, USERS},
 };
 
 /// Id of the current process in the host's namespace.
@@ -30,12 +32,74 @@ pub fn pid() -> u32 {
 /// Whether it is the agent itself.
 #[inline(always)]
 pub fn is_agent(pid: u32) -> bool {
-    pid == global!(SETTINGS.agent_pid)
+    // SAFETY: a number that is read as a whole.
+    CONTROL.get_ptr(0).is_some_and(|control| pid == unsafe { read_volatile(&raw const (*control).agent_pid) })
+}
+
+/// A process has ended. If it was the agent, nobody is until another says so: its number may come again.
+#[inline(always)]
+pub fn is_gone(pid: u32) {
+    if is_agent(pid)
+        && let Some(control) = CONTROL.get_ptr_mut(0)
+    {
+        // SAFETY: a number that is written as a whole; the agent's own process was the only one to write it.
+        unsafe { write_volatile(&raw mut (*control).agent_pid, 0) };
+    }
+}
+
+/// The generation that judges ([`monitor_common::settings::Control::in_force`]).
+#[inline(always)]
+fn in_force() -> u64 {
+    let Some(control) = CONTROL.get_ptr(0) else { return 0 };
+    // SAFETY: numbers that are read as a whole, in whatever order they change; a helper without arguments.
+    unsafe {
+        let until_ns = read_volatile(&raw const (*control).until_ns);
+        if until_ns != 0 && bpf_ktime_get_boot_ns() > until_ns {
+            return read_volatile(&raw const (*control).before);
+        }
+        read_volatile(&raw const (*control).generation)
+    }
+}
+
+/// Whether a switch is being made.
+#[inline(always)]
+fn overlaps() -> bool {
+    // SAFETY: a number that is read as a whole.
+    CONTROL.get_ptr(0).is_some_and(|control| unsafe { read_volatile(&raw const (*control).overlap) } == 1)
+}
+
+/// Whether these programs are of the generation that judges. Of two programs at one hook the older runs first, so it is the
+/// first to be told that it no longer does: one of the two judges, whenever the switch is made.
+#[inline(always)]
+pub fn judges() -> bool {
+    global!(SETTINGS.governed) == 0 || in_force() == global!(SETTINGS.generation)
+}
+
+/// The same for security hooks, where the newest runs first: in the moment of a switch the older go on to judge.
+#[inline(always)]
+pub fn judges_still() -> bool {
+    if global!(SETTINGS.governed) == 0 {
+        return true;
+    }
+    let (in_force, own) = (in_force(), global!(SETTINGS.generation));
+    in_force == own || (in_force > own && overlaps())
+}
+
+/// Whether to judge the current process.
+#[inline(always)]
+pub fn in_scope() -> bool {
+    judges() && is_covered()
+}
+
+/// The same for security hooks.
+#[inline(always)]
+pub fn in_scope_still() -> bool {
+    judges_still() && is_covered()
 }
 
 /// Whether the current process is in the part of the cgroup tree that the policy is for.
 #[inline(always)]
-pub fn in_scope() -> bool {
+pub fn is_covered() -> bool {
     let level = global!(SETTINGS.scope_level);
     if level == 0 {
         return true;
@@ -165,7 +229,9 @@ pub fn known_of(entry: Option<&Process>) -> Known {
     if let Some(process) = entry {
         return Known::of(process);
     }
-    stat(Stat::UnknownProcess);
+    if judges() {
+        stat(Stat::UnknownProcess);
+    }
     // VERIFIER: read from a map, it is the same state as a known one.
     match NOBODY.get(0) {
         Some(process) => Known::of(process),

@@ -20,7 +20,7 @@ use crate::{
     maps::EVENTS,
     path::{add_globs, keep_path, locate, noted},
     policy,
-    subject::{Known, actor, in_scope, is_agent, known, masks, pid},
+    subject::{Known, actor, in_scope_still, is_agent, known, masks, pid},
 };
 
 /// A stream socket is about to be connected:
@@ -73,7 +73,7 @@ fn refuses_peer(other: *const u8) -> bool {
 #[inline(always)]
 fn refuses(dentry: Object, dev: u32, direction: Direction) -> bool {
     let pid = pid();
-    if is_agent(pid) || !in_scope() {
+    if is_agent(pid) || !in_scope_still() {
         return false;
     }
     let Some(mut buffer) = Buffer::take() else { return false };

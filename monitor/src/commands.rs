@@ -6,6 +6,7 @@ pub mod completions;
 pub mod docs;
 pub mod doctor;
 pub mod explain;
+pub mod policy;
 pub mod run;
 pub mod schema;
 pub mod simulate;

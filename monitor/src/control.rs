@@ -7,6 +7,7 @@
 pub mod bans;
 pub mod client;
 mod line;
+pub mod policy;
 pub mod server;
 mod socket;
 
@@ -16,7 +17,10 @@ use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use self::line::Out;
-use crate::agent::bans::Bans;
+use crate::agent::{
+    bans::{Bans, BansInForce},
+    orders::Orders,
+};
 
 /// Name of the socket in the run directory.
 pub const SOCKET: &str = "control.sock";
@@ -31,6 +35,10 @@ pub enum Request {
     BanAdd(bans::Add),
     /// To take out bans and penalties; done with [`bans::Deleted`].
     BanDel(bans::Del),
+    /// To change the policy in force; done with [`policy::Changed`].
+    Policy(policy::Change),
+    /// To end; done with [`policy::Changed`].
+    Stop(policy::Stop),
     /// To list them: items are [`bans::Ban`]; done with [`bans::Listed`].
     BanList(bans::List),
 }
@@ -38,13 +46,15 @@ pub enum Request {
 /// What the agent answers with.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// Bans; none while no packet is looked at.
-    pub bans: Option<Arc<Bans>>,
+    /// Bans.
+    pub bans: BansInForce,
+    /// Where the policy is changed.
+    pub orders: Orders,
 }
 
 impl Parts {
-    fn bans(&self) -> Result<&Bans> {
-        self.bans.as_deref().ok_or_else(|| {
+    fn bans(&self) -> Result<Arc<Bans>> {
+        self.bans.get().ok_or_else(|| {
             anyhow!(
                 "the policy in force has no [[rate_limit]], so the agent looks at no packet and a ban would not hold; add a \
                  rate limit and restart the agent"
@@ -56,8 +66,10 @@ impl Parts {
 /// Answers a request.
 fn answer(parts: &Parts, request: &Request, out: &mut Out) -> Result<()> {
     match request {
-        Request::BanAdd(add) => bans::add(parts.bans()?, add, out),
-        Request::BanDel(del) => bans::del(parts.bans()?, del, out),
-        Request::BanList(_) => bans::list(parts.bans()?, out),
+        Request::BanAdd(add) => bans::add(&*parts.bans()?, add, out),
+        Request::BanDel(del) => bans::del(&*parts.bans()?, del, out),
+        Request::Policy(change) => policy::change(&parts.orders, change, out),
+        Request::Stop(stop) => policy::stop(&parts.orders, *stop, out),
+        Request::BanList(_) => bans::list(&*parts.bans()?, out),
     }
 }

@@ -25,6 +25,20 @@ struct Cli {
 enum Command {
     /// Run the agent.
     Run(commands::run::Args),
+    /// Put another policy in force in the running agent, for good or on trial.
+    ///
+    /// As a whole, by one switch; a policy that can't be in force leaves the old one as it is, and the exit code is 1.
+    Apply(commands::policy::Apply),
+    /// Keep the policy that is on trial (`monitor apply --confirm-within`).
+    Confirm(commands::policy::Where),
+    /// Go back to the policy before the one in force.
+    Rollback(commands::policy::Where),
+    /// Observe or enforce, one rule or all of them, until the agent is restarted.
+    Mode(commands::policy::SetMode),
+    /// Have the agent read its files anew, as SIGHUP does, and say what came of it.
+    Reload(commands::policy::Where),
+    /// End the agent and take everything off; without an agent, take off what one has left.
+    Stop(commands::policy::End),
     /// Validate configuration files.
     Check(commands::check::Args),
     /// Say which rule decides on a request, and why earlier ones don't.
@@ -100,6 +114,12 @@ fn main() -> ExitCode {
         .init();
     let outcome = match &cli.command {
         Command::Run(args) => commands::run::run(args),
+        Command::Apply(args) => commands::policy::apply(args),
+        Command::Confirm(args) => commands::policy::confirm(args),
+        Command::Rollback(args) => commands::policy::roll_back(args),
+        Command::Mode(args) => commands::policy::mode(args),
+        Command::Reload(args) => commands::policy::reload(args),
+        Command::Stop(args) => commands::policy::stop(args),
         Command::Check(args) => commands::check::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Test(args) => commands::test::run(args),

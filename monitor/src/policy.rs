@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod compile;
 pub mod globs;
+pub mod heirs;
 pub mod interfaces;
 mod judge;
 pub mod names;
@@ -16,6 +17,7 @@ pub mod sources;
 pub mod workloads;
 
 pub use compile::{Compiled, Host};
+pub use heirs::Heirs;
 pub use names::Names;
 pub use rate_counters::RateCounters;
 pub use rules::Unenforceable;

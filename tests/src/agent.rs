@@ -13,16 +13,17 @@ use std::{
     path::PathBuf,
     process::ExitStatus,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 
 pub use self::setup::{Mode, Setup};
-use self::{metrics::Metrics, notify::Notify, records::Records};
+use self::{metrics::Metrics, notify::Notify, records::Records, setup::Again};
 use crate::{
     netns::Netns,
     place::Place,
-    program::Running,
+    program::{Program, Running},
     wait::{Deadline, deadline, eventually},
 };
 
@@ -46,11 +47,37 @@ pub struct Agent<'a> {
     metrics: Option<SocketAddr>,
     netns: Option<&'a Netns>,
     place: Place,
+    again: Again<'a>,
     // Last, so that the next agent starts when this one is gone.
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
-impl Agent<'_> {
+impl<'a> Agent<'a> {
+    /// Kills it, as the kernel does when memory runs out.
+    ///
+    /// # Errors
+    /// When it has ended before.
+    pub fn kill(self) -> Result<Gone<'a>> {
+        let Self { mut running, place, again, _turn, .. } = self;
+        let pid = running.pid();
+        running.signal(libc::SIGKILL)?;
+        running.finish(deadline(LIFE))?;
+        Ok(Gone { pid, place, again, turn: _turn })
+    }
+
+    /// Stops it, with what is needed to start another in its place.
+    ///
+    /// # Errors
+    /// As [`Agent::stop`].
+    pub fn leave(self) -> Result<Gone<'a>> {
+        let Self { mut running, place, again, _turn, .. } = self;
+        let pid = running.pid();
+        running.signal(libc::SIGTERM)?;
+        let ended = running.finish(deadline(LIFE))?;
+        ensure!(ended.status.code() == Some(0), "{}; the agent said:\n{}", ended.status, ended.stderr);
+        Ok(Gone { pid, place, again, turn: _turn })
+    }
+
     fn wait_until_ready(&mut self, deadline: Deadline) -> Result<SocketAddr> {
         eventually("the agent's readiness", deadline, || {
             self.notify.receive()?;
@@ -167,6 +194,36 @@ impl Agent<'_> {
         self.running.signal(libc::SIGHUP)
     }
 
+    /// A configuration made of its own, in a file beside that.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn another(&self, name: &str, change: impl FnOnce(String) -> String) -> Result<PathBuf> {
+        let path = self.place.join(name);
+        std::fs::write(&path, change(std::fs::read_to_string(self.place.join(setup::CONFIG))?))?;
+        Ok(path)
+    }
+
+    /// Asks it with one of the commands.
+    ///
+    /// # Errors
+    /// When there is no agent binary.
+    pub fn order(&self, words: &[&str]) -> Result<Program> {
+        Ok(Program::monitor()?.args(words).arg("--run-dir").arg(self.run_directory()))
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it hasn't in time, or not with exit code 0.
+    pub fn ended(self) -> Result<Gone<'a>> {
+        let Self { running, place, again, _turn, .. } = self;
+        let pid = running.pid();
+        let ended = running.finish(deadline(LIFE))?;
+        ensure!(ended.status.code() == Some(0), "{}; the agent said:\n{}", ended.status, ended.stderr);
+        Ok(Gone { pid, place, again, turn: _turn })
+    }
+
     /// Tells it to end with a signal and waits until it has.
     ///
     /// # Errors
@@ -189,6 +246,48 @@ impl Agent<'_> {
     /// As [`Agent::stop_with`].
     pub fn stop(self) -> Result<Stopped> {
         self.stop_with(libc::SIGTERM)
+    }
+}
+
+/// What is left of an agent that has gone, where another can take over.
+#[derive(Debug)]
+pub struct Gone<'a> {
+    /// The process id that it had.
+    pub pid: u32,
+    place: Place,
+    again: Again<'a>,
+    turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl<'a> Gone<'a> {
+    /// Starts another with the same configuration and directories.
+    ///
+    /// # Errors
+    /// As [`Setup::start`].
+    pub fn start(self) -> Result<Agent<'a>> {
+        self.again.start(self.place, self.turn)
+    }
+
+    /// Starts another and kills it after some time, ready or not.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_and_kill(self, after: Duration) -> Result<Self> {
+        let mut running = self.again.program(&self.place)?.start()?;
+        std::thread::sleep(after);
+        running.signal(libc::SIGKILL)?;
+        running.finish(deadline(LIFE))?;
+        Ok(self)
+    }
+
+    /// Where the lock is.
+    pub fn run_directory(&self) -> PathBuf {
+        self.place.join("run")
+    }
+
+    /// Where things are pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.place.join(crate::place::PINS)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Temporary directories and copies of programs in them.
 
 use std::{
+    ffi::CString,
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,10 +12,13 @@ use tempfile::TempDir;
 
 use crate::needs;
 
+/// Name of the directory where an agent pins what outlives it; a BPF file system is mounted there.
+pub const PINS: &str = "bpf";
+
 /// A temporary directory that every user may read, removed when dropped.
 #[derive(Debug)]
 pub struct Place {
-    directory: TempDir,
+    directory: Option<TempDir>,
     path: PathBuf,
 }
 
@@ -28,7 +32,7 @@ impl Place {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         // The path a kernel would report: no symlink on the way.
         let path = directory.path().canonicalize()?;
-        Ok(Self { directory, path })
+        Ok(Self { directory: Some(directory), path })
     }
 
     /// The directory's path, with no symlink in it.
@@ -72,11 +76,28 @@ impl Place {
         Ok(to)
     }
 
+    /// Takes off what agents left pinned in here.
+    fn unmount(&self) {
+        let pins = self.join(PINS);
+        if let Ok(path) = CString::new(pins.as_os_str().as_bytes()) {
+            // SAFETY: a path that ends with a zero byte. Nothing may be mounted there.
+            unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+        }
+    }
+
     /// Removes the directory now, and says when that fails.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn remove(self) -> Result<()> {
-        self.directory.close().context("removing the temporary directory")
+    pub fn remove(mut self) -> Result<()> {
+        self.unmount();
+        let directory = self.directory.take().context("it was removed before")?;
+        directory.close().context("removing the temporary directory")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.unmount();
     }
 }

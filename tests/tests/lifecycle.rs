@@ -11,7 +11,7 @@ use tests::{
     cgroup::Cgroup,
     kernel::{self, Inventory},
     netns::Netns,
-    place::Place,
+    place::{PINS, Place},
     program::Program,
     server::Server,
     wait::{deadline, eventually},
@@ -112,6 +112,7 @@ fn with_no_configuration_events_come_within_a_second() -> Result<()> {
     let before = Inventory::take()?;
     let mut notify = Notify::new(place.join("notify"))?;
     let program = Program::monitor()?.arg("run").arg("--run-dir").arg(place.directory("run")?);
+    let program = program.arg("--pin-dir").arg(place.join(PINS));
     let mut agent = program.env("NOTIFY_SOCKET", notify.path()).start()?;
     let ready = eventually("readiness", deadline(30.0), || {
         notify.receive()?;

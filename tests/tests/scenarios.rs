@@ -18,4 +18,5 @@ mod rate_limit;
 mod raw_sockets;
 mod safety;
 mod simulate;
+mod succession;
 mod workloads;

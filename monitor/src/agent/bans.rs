@@ -15,7 +15,7 @@ pub mod upkeep;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 use anyhow::Result;
@@ -50,6 +50,31 @@ pub struct Bans {
     unsaved: AtomicUsize,
     /// Entries taken out whose marks are still there.
     stale_marks: AtomicUsize,
+    /// Whether another has taken over the table and the file.
+    retired: AtomicBool,
+}
+
+/// The bans of the generation in force.
+#[derive(Clone, Debug, Default)]
+pub struct BansInForce(Arc<Mutex<Option<Arc<Bans>>>>);
+
+impl BansInForce {
+    /// Those; none while no packet is looked at.
+    #[must_use]
+    pub fn new(bans: Option<Arc<Bans>>) -> Self {
+        Self(Arc::new(Mutex::new(bans)))
+    }
+
+    /// Those of the generation in force now.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<Bans>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another generation is in force.
+    pub fn set(&self, bans: Option<Arc<Bans>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = bans;
+    }
 }
 
 /// What became of bans that were to be added.
@@ -120,7 +145,20 @@ impl Bans {
             counters,
             unsaved: AtomicUsize::new(0),
             stale_marks: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
         })
+    }
+
+    /// Another has taken over the table and the file: writes nothing any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// The other has gone: goes on from what it wrote down.
+    pub fn take_up(&self) {
+        *self.book() = Book::new();
+        self.load(true);
+        self.retired.store(false, Relaxed);
     }
 
     /// Tells which rules give penalties from now on.

@@ -1,5 +1,6 @@
 //! Reads the kernel programs' counters for a scrape.
 
+mod booked;
 mod databases;
 
 use std::{
@@ -14,18 +15,19 @@ use std::{
 use anyhow::Result;
 use aya::maps::{MapData, PerCpuArray};
 use monitor_common::{
-    count::{Count, Family, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, decision_slot, slot},
+    count::{Count, Family, OUTCOMES, Outcome, PacketCount, Stat, Unparsed, slot},
     event::{KINDS, Kind},
     limit::{CAUSES, Cause, RateRule},
     limits,
     policy::{Mode, RuleKind, verdict},
 };
 
-use self::databases::Databases;
+use self::booked::Booked;
+pub use self::booked::{Kept, Sums};
 use super::held;
 use crate::{
     kernel::{load::Kernel, probes::Probe},
-    metrics::snapshot::{Decisions, KernelState, Map, Packets, Program, Snapshot},
+    metrics::snapshot::{KernelState, Map, Packets, Program, Snapshot},
     policy::Names,
 };
 
@@ -35,9 +37,10 @@ type Counts<T> = PerCpuArray<MapData, T>;
 pub struct KernelCounters {
     in_force: RwLock<Arc<InForce>>,
     counts: Counts<u64>,
-    decisions: Counts<u64>,
     stats: Counts<u64>,
-    databases: Databases,
+    booked: Booked,
+    /// What generations before counted.
+    carried: Mutex<Sums>,
     packets: Counts<PacketCount>,
     over: Counts<u64>,
     unparsed: Counts<u64>,
@@ -100,9 +103,9 @@ impl KernelCounters {
         Ok(Self {
             in_force: RwLock::new(Arc::new(in_force)),
             counts: kernel.take("COUNTS")?.try_into()?,
-            decisions: kernel.take("DECISIONS")?.try_into()?,
             stats: kernel.take("STATS")?.try_into()?,
-            databases: Databases::new(kernel, workloads)?,
+            booked: Booked::new(|map| kernel.take(map), workloads)?,
+            carried: Mutex::default(),
             packets: kernel.take("PACKETS")?.try_into()?,
             over: kernel.take("OVER")?.try_into()?,
             unparsed: kernel.take("UNPARSED")?.try_into()?,
@@ -126,27 +129,44 @@ impl KernelCounters {
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
 
-    fn decisions(&self, names: &Names) -> Vec<Decisions> {
-        let mut found = Vec::new();
-        for rule_kind in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets] {
-            for (rule, (name, _)) in names.rules(rule_kind).iter().enumerate() {
-                for (mode, verdict) in modes_and_verdicts() {
-                    let index = decision_slot(rule_kind as u8, rule as u16, verdict, mode as u8);
-                    let count = sum(&self.decisions, index);
-                    if count > 0 {
-                        found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count });
-                    }
-                }
-            }
-        }
-        for ((rule, verdict, mode), count) in &*guard(&self.held.decisions) {
-            let rule_kind = RuleKind::Database;
-            let (verdict, mode) = (*verdict, Mode::from_code(*mode));
-            if let Some(name) = names.rule(rule_kind, *rule) {
-                found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count: *count });
-            }
-        }
-        found
+    /// What generations before counted goes on here.
+    pub fn carry(&self, before: Sums) {
+        *guard(&self.carried) = before;
+    }
+
+    /// What generations before counted.
+    #[must_use]
+    pub fn carried(&self) -> Sums {
+        guard(&self.carried).clone()
+    }
+
+    /// Goes on with what another counted in the agent's own memory.
+    pub fn go_on_from(&self, before: &Self) {
+        let move_all = |to: &AtomicU64, from: &AtomicU64| {
+            to.fetch_add(from.load(Relaxed), Relaxed);
+        };
+        self.unreadable.iter().zip(&before.unreadable).for_each(|(to, from)| move_all(to, from));
+        move_all(&self.gauges.files_replaced, &before.gauges.files_replaced);
+        move_all(&self.held.seen, &before.held.seen);
+        move_all(&self.held.lost, &before.held.lost);
+        self.repeated.fetch_max(before.repeated.load(Relaxed), Relaxed);
+    }
+
+    /// The same without what generations before counted.
+    #[must_use]
+    pub fn own_sums(&self) -> Sums {
+        self.booked.read(&self.in_force().names, &self.held)
+    }
+
+    /// What was counted by the index of a rule, by its name now; with what generations before counted.
+    #[must_use]
+    pub fn sums(&self, names: &Names) -> Sums {
+        let mut sums = guard(&self.carried).clone();
+        let now = self.booked.read(names, &self.held);
+        sums.decisions.extend(now.decisions);
+        sums.databases.extend(now.databases);
+        sums.traffic.extend(now.traffic);
+        sums
     }
 
     fn packets(&self, names: &Names) -> Vec<Packets> {
@@ -269,8 +289,7 @@ impl KernelState for KernelCounters {
         };
         let tracked =
             Map { name: "SOURCES".into(), entries: sources.iter().sum(), capacity: self.source_capacity };
-        let decisions = self.decisions(names);
-        let (databases, traffic) = self.databases.read(names, &decisions, &self.held);
+        let Sums { decisions, databases, traffic } = self.sums(names);
         Snapshot {
             events: Kind::ALL.iter().flat_map(event).chain([held]).chain(self.limit_events()).collect(),
             lost,

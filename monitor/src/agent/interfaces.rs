@@ -131,13 +131,37 @@ impl Covering {
         }
     }
 
-    /// Takes everything out of the kernel. What comes after covers nothing.
+    /// Lets go of the kernel programs, and takes them out unless they shall be kept. What comes after covers nothing.
     pub fn end(&self) {
         drop(self.lock().take());
     }
 
+    /// Covers nothing, and watches over nothing, until it is told to go on. What is attached stays.
+    pub(super) fn suspend(&self) -> Option<Suspended> {
+        self.lock().take().map(Suspended)
+    }
+
+    /// Goes on.
+    pub(super) fn resume(&self, Suspended(mut holding): Suspended) {
+        let Holding { coverage, kernel } = &mut holding;
+        coverage.take_back(kernel);
+        *self.lock() = Some(holding);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Holding>> {
         self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is attached, while another generation takes it over.
+pub(super) struct Suspended(Holding);
+
+impl Suspended {
+    /// Lets go of what the other has taken over.
+    pub(super) fn hand_over(self) {
+        let Holding { coverage, kernel } = self.0;
+        coverage.hand_over();
+        drop(kernel);
     }
 }
 
@@ -194,26 +218,22 @@ impl Follower {
             looked_at_routes: now,
             metrics,
         };
-        follower.begin()?;
+        if let Err(error) = follower.begin() {
+            // What the generation before had may be in our hands by now: it takes that back, or goes on through it.
+            if let Some(suspended) = follower.covering.suspend() {
+                suspended.hand_over();
+            }
+            return Err(error);
+        }
         Ok(follower)
     }
 
     /// The first look.
     fn begin(&mut self) -> Result<()> {
-        for link in self.interfaces.list()? {
-            match remove_leftovers(&mut self.interfaces, link.index) {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(
-                    interface = link.name,
-                    count,
-                    "removed filters of traffic control that a killed agent left"
-                ),
-                Err(error) => tracing::warn!(interface = link.name, "{error:#}"),
-            }
-        }
         self.look(Changed { links: true, routes: true, lost: false }, true)?;
-        let guard = self.covering.lock();
-        let Some(Holding { coverage, .. }) = &*guard else { return Ok(()) };
+        let covering = self.covering.clone();
+        let guard = covering.lock();
+        let Some(Holding { coverage, kernel }) = &*guard else { return Ok(()) };
         let failures: Vec<&str> = coverage.failures().collect();
         if !failures.is_empty() {
             bail!("{}", failures.join("\n"));
@@ -223,6 +243,23 @@ impl Follower {
                 "no interface has a default route, so [agent] interfaces = \"auto\" finds none to hold the rate limits \
                  on; name them: interfaces = [\"eth0\"]"
             );
+        }
+        // What others left goes last, so that nothing is open meanwhile.
+        let programs: Vec<u32> = coverage.programs().collect();
+        for link in self.interfaces.list()? {
+            match remove_leftovers(&mut self.interfaces, link.index, &programs) {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(
+                    interface = link.name,
+                    count,
+                    "removed filters of traffic control that an agent before left"
+                ),
+                Err(error) => tracing::warn!(interface = link.name, "{error:#}"),
+            }
+        }
+        if let Some(pins) = kernel.pins() {
+            let paths: Vec<_> = coverage.pins().collect();
+            pins.take_off_interfaces(&paths);
         }
         Ok(())
     }

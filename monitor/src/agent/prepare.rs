@@ -32,10 +32,11 @@ impl Ground {
         let settings = Settings {
             scope_cgroup: 0,
             scope_level: 0,
-            agent_pid: pid,
+            governed: 0,
             exec_lsm: 0,
             sockets_wanted: 0,
             source_key: random_key()?,
+            generation: 0,
             source_sets: 0,
             simulated: 0,
             agent_exe,

@@ -1,9 +1,11 @@
-//! A new policy while the agent runs: what it says of packets comes into force at once and as a whole, with every bucket,
-//! penalty and ban as it was. What it says of anything else takes a restart; then nothing of it comes into force.
+//! A new policy while the agent runs: it comes into force as a whole, or not at all.
+//!
+//! What it says of packets is changed in the tables of the generation in force, by one switch, with every bucket, penalty and
+//! ban as it was. If it says anything else, the next generation is begun beside it ([`Next`]).
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -11,83 +13,174 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     bans::{Bans, rules::penalty_rules},
     counters::{InForce, KernelCounters},
-    interfaces::Covering,
+    generation::Next,
+    interfaces::{self, Covering},
+    orders::Wish,
+    start::Surroundings,
+    succession::Kept,
 };
 use crate::{
     config::Config,
     host::{accounts::Accounts, file::Tree, ssh::Ssh},
     kernel::object,
-    metrics::{self, Metrics, Reload},
+    metrics::{self, Reload},
     policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
 
 /// What a new policy has to be told to.
-pub struct Reloader {
-    /// Where it is read; `None` for the default place.
-    pub path: Option<PathBuf>,
+pub(super) struct Reloader {
+    /// What stays the same.
+    pub(super) around: Surroundings,
+    /// The generation in force.
+    pub(super) generation: u64,
     /// What is attached to interfaces.
-    pub covering: Covering,
+    pub(super) covering: Covering,
     /// Bans; none without a rate limit.
-    pub bans: Option<Arc<Bans>>,
+    pub(super) bans: Option<Arc<Bans>>,
     /// Who reads the counters of rate limits.
-    pub counters: Arc<KernelCounters>,
-    /// Where people see what is in force.
-    pub metrics: Arc<Metrics>,
+    pub(super) counters: Arc<KernelCounters>,
     /// What this kernel can't carry out.
-    pub cannot: Unenforceable,
+    pub(super) cannot: Unenforceable,
     /// What is in force.
-    pub state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 /// The policy in force.
-pub struct State {
+pub(super) struct State {
     /// As it was read.
-    pub config: Config,
+    pub(super) config: Config,
     /// Sets in the table of sources, which can't grow.
-    pub source_sets: u32,
+    pub(super) source_sets: u32,
+    /// How many workloads there are, those without a name included.
+    pub(super) workloads: usize,
     /// The counters of its rate limits, and of those before.
-    pub rate_counters: RateCounters,
+    pub(super) rate_counters: RateCounters,
     /// How many policies were in force, this one included.
-    pub generation: u64,
+    pub(super) policies: u64,
+    /// The policy before.
+    pub(super) before: Option<Box<Config>>,
+}
+
+/// What came of a wish.
+pub(super) enum Reloaded {
+    /// It says what is in force.
+    Unchanged,
+    /// It can't be in force, of which the log and the metrics tell; so does this.
+    Refused(anyhow::Error),
+    /// Its rate limits are in force; these are the names of its rules.
+    Packets(Box<Names>),
+    /// The next generation judges.
+    Next(Box<Next>),
 }
 
 impl Reloader {
-    /// Reads the policy and puts it in force. Returns the names of its rules; `None` where the old one stays, of which the
-    /// log and the metrics tell.
-    pub fn reload(&self) -> Option<Names> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outcome, names) = match self.try_reload(&mut state) {
-            Ok(Some(names)) => (Reload::Applied, Some(names)),
-            Ok(None) => (Reload::Unchanged, None),
+    /// Reads a policy and puts it in force.
+    pub(super) fn fulfil(&self, wish: &Wish) -> Reloaded {
+        let mut state = self.state();
+        let (outcome, reloaded) = match self.try_to(&mut state, wish) {
+            Ok(Reloaded::Unchanged) => (Reload::Unchanged, Reloaded::Unchanged),
+            Ok(reloaded) => (Reload::Applied, reloaded),
             Err((outcome, error)) => {
                 tracing::error!("the new policy is not in force, the old one still is: {error:#}");
-                (outcome, None)
+                (outcome, Reloaded::Refused(error))
             }
         };
-        self.metrics.counters().reload(outcome);
-        names
+        self.around.metrics.counters().reload(outcome);
+        reloaded
     }
 
-    fn try_reload(&self, state: &mut State) -> Result<Option<Names>, (Reload, anyhow::Error)> {
-        let (config, warnings) =
-            Config::load(self.path.as_deref()).map_err(|report| (Reload::Invalid, report.into()))?;
-        for warning in &warnings {
-            tracing::warn!("{}: {}", warning.place(), warning.message());
+    fn wished(&self, state: &State, wish: &Wish) -> Result<Config> {
+        let read = |path: Option<&Path>| -> Result<Config> {
+            let (config, warnings) = Config::load(path)?;
+            for warning in &warnings {
+                tracing::warn!("{}: {}", warning.place(), warning.message());
+            }
+            Ok(config)
+        };
+        match wish {
+            Wish::Files => read(self.around.config_path.as_deref()),
+            Wish::Apply { path, .. } => read(Some(path)),
+            Wish::Mode { rule, mode } => {
+                let mut config = state.config.clone();
+                if !config.set_mode(rule.as_deref(), *mode) {
+                    let names: Vec<String> = config.rule_names().map(|name| format!("{name:?}")).collect();
+                    bail!(
+                        "there is no rule {:?}; there are {}",
+                        rule.as_deref().unwrap_or_default(),
+                        names.join(", ")
+                    );
+                }
+                Ok(config)
+            }
+            Wish::Before => match &state.before {
+                Some(before) => Ok((**before).clone()),
+                None => bail!("there was no policy before this one since the agent started"),
+            },
         }
+    }
+
+    fn try_to(&self, state: &mut State, wish: &Wish) -> Result<Reloaded, (Reload, anyhow::Error)> {
+        let config = self.wished(state, wish).map_err(|error| (Reload::Invalid, error))?;
+        let trial = if let Wish::Apply { trial, .. } = wish { *trial } else { None };
         let difference = state.config.difference(&config);
         if !difference.packets && difference.elsewhere.is_empty() {
             tracing::info!("the policy says what it said before");
-            return Ok(None);
+            return Ok(Reloaded::Unchanged);
         }
-        let mut policy = self.compile(&config).map_err(|error| (Reload::Invalid, error))?;
-        needs_no_restart(state, &config, &policy, &difference.elsewhere)
-            .map_err(|error| (Reload::NeedsRestart, error))?;
+        needs_no_restart(&difference.elsewhere).map_err(|error| (Reload::NeedsRestart, error))?;
+        interfaces::check_names(&config).map_err(|error| (Reload::Invalid, error))?;
+        let policy = self.compile(&config).map_err(|error| (Reload::Invalid, error))?;
+        if trial.is_none() && difference.elsewhere.is_empty() && fits(state, &config, &policy) {
+            return self
+                .change_packets(state, config, policy)
+                .map(|names| Reloaded::Packets(Box::new(names)));
+        }
+        let outcome = if self.around.pins.is_some() { Reload::Failed } else { Reload::NeedsRestart };
+        let before = Box::new(state.config.clone());
+        let next = Next::begin(config, self, state.policies + 1, trial).map_err(|error| (outcome, error))?;
+        next.generation.reloader.state().before = Some(before);
+        tracing::info!(policies = state.policies + 1, "the new policy is in force");
+        Ok(Reloaded::Next(Box::new(next)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has people see that this policy is in force.
+    pub(super) fn tell_in_force(&self) {
+        let state = self.state();
+        self.tell(&state.config, state.policies);
+    }
+
+    /// Keeps what is in force for the next agent.
+    pub(super) fn write_down(&self) -> Result<()> {
+        self.write_down_as(&self.state())
+    }
+
+    fn write_down_as(&self, state: &State) -> Result<()> {
+        if self.around.pins.is_none() {
+            return Ok(());
+        }
+        let number = (self.generation, state.policies);
+        let carried = self.counters.carried();
+        let kept = Kept::new(number, &state.config, state.workloads, &state.rate_counters, &carried);
+        kept?.write(&self.around.run_dir)
+    }
+
+    /// Changes the rate limits of the generation in force.
+    fn change_packets(
+        &self,
+        state: &mut State,
+        config: Config,
+        mut policy: Compiled,
+    ) -> Result<Names, (Reload, anyhow::Error)> {
         let mut rate_counters = state.rate_counters.clone();
         let counted = rate_counters.assign(&config, &mut policy.rate_rules);
         counted.map_err(|error| (Reload::NeedsRestart, error))?;
         // Before, so that nothing is counted under a name that isn't known.
         let mut names = Names::counted(&config, &rate_counters);
-        names.generation = state.generation + 1;
+        names.generation = state.policies + 1;
         let before = self.counters.in_force();
         let rate_rules = policy.rate_rules.clone();
         self.counters.set_in_force(InForce { names: names.clone(), rate_rules });
@@ -99,10 +192,14 @@ impl Reloader {
             bans.set_rules(penalty_rules(&policy.rate_rules, &names));
             bans.set_protected(&policy.protected);
         }
-        state.generation += 1;
-        self.tell(&config, state.generation);
-        (state.config, state.rate_counters) = (config, rate_counters);
-        Ok(Some(names))
+        state.policies += 1;
+        self.tell(&config, state.policies);
+        let before = std::mem::replace(&mut state.config, config);
+        (state.before, state.rate_counters) = (Some(Box::new(before)), rate_counters);
+        if let Err(error) = self.write_down_as(state) {
+            tracing::warn!("if the agent is killed, the next will not know this policy: {error:#}");
+        }
+        Ok(names)
     }
 
     fn compile(&self, config: &Config) -> Result<Compiled> {
@@ -116,41 +213,40 @@ impl Reloader {
         Ok(policy)
     }
 
-    fn tell(&self, config: &Config, generation: u64) {
+    fn tell(&self, config: &Config, policies: u64) {
         let sha256 = object::hex(&config.sha256);
-        tracing::info!(generation, "the new policy is in force: {} rate limits", config.rate_limits.len());
-        self.metrics.update_facts(|facts| {
-            facts.policy = Some(metrics::Policy { sha256, generation, mode: config.mode.name() });
+        tracing::info!(policies, "the new policy is in force: {} rate limits", config.rate_limits.len());
+        self.around.metrics.update_facts(|facts| {
+            facts.policy = Some(metrics::Policy { sha256, generation: policies, mode: config.mode.name() });
         });
     }
 }
 
 /// What can't be changed while the agent runs.
-fn needs_no_restart(state: &State, config: &Config, policy: &Compiled, differs: &[&str]) -> Result<()> {
-    if !differs.is_empty() {
+fn needs_no_restart(differs: &[&str]) -> Result<()> {
+    let fixed: Vec<&str> =
+        differs.iter().copied().filter(|part| ["[metrics]", "[[sink]]"].contains(part)).collect();
+    if !fixed.is_empty() {
         bail!(
-            "it says something else in {}, and only what is said of packets ([[rate_limit]], [packets] and [agent] protect) \
-             can change while the agent runs; restart it",
-            differs.join(", ")
-        );
-    }
-    if state.config.rate_limits.is_empty() != config.rate_limits.is_empty() {
-        bail!(
-            "it has the first rate limit, or no longer any, and the packet program is put in place at the start; restart it"
-        );
-    }
-    if state.source_sets != policy.source_sets {
-        bail!(
-            "it gives the table of sources another `memory`, which is taken at the start; restart the agent"
+            "it says something else in {}, which is opened at the start; restart the agent",
+            fixed.join(" and ")
         );
     }
     Ok(())
 }
 
-/// Reads a policy on a thread that may block.
+/// Whether the generation in force has room for these rate limits.
+fn fits(state: &State, config: &Config, policy: &Compiled) -> bool {
+    // The packet program is put in place when the generation begins, and so is the table of sources.
+    state.config.rate_limits.is_empty() == config.rate_limits.is_empty()
+        && state.source_sets == policy.source_sets
+}
+
+/// Fulfils a wish on a thread that may block.
 ///
 /// # Errors
 /// Only if that thread panics.
-pub async fn on_a_thread(reloader: Arc<Reloader>) -> Result<Option<Names>> {
-    tokio::task::spawn_blocking(move || reloader.reload()).await.context("reading the new policy failed")
+pub(super) async fn on_a_thread(reloader: Arc<Reloader>, wish: Wish) -> Result<Reloaded> {
+    let fulfil = move || reloader.fulfil(&wish);
+    tokio::task::spawn_blocking(fulfil).await.context("reading the new policy failed")
 }

@@ -1,46 +1,43 @@
 //! A run of the agent, from start to end.
 
 use std::{
-    path::PathBuf,
-    pin::Pin,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use monitor_common::event::{Record, held::Held};
 use sd_notify::NotifyState;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc::Receiver,
-};
 
 use super::{
-    counters::KernelCounters,
-    interfaces::{self, Follower},
+    bans::BansInForce,
+    follow::{Ended, Loop},
+    generation::Generation,
+    interfaces,
     lock::Lock,
     notify::notify,
-    prepare::Ground,
-    reload::{self, Reloader, State},
-    start,
+    orders::Orders,
+    start::Surroundings,
+    succession::Kept,
+    telling::Telling,
 };
 use crate::{
     config::{Config, Sink},
     control::{Parts, server as control},
-    host::cgroup::Groups,
+    host::{cgroup::Groups, file::Tree},
     http::{self, Health, Web},
-    kernel::{load::KernelLog, object, support},
+    kernel::{
+        load::KernelLog,
+        object,
+        pins::{InUse, Pins},
+        support,
+    },
     metrics::{Counters, Facts, Metrics},
-    pipeline::{detect, enrich::Enricher, redact::Redactor, source::Source},
-    policy::Names,
+    pipeline::{enrich::Enricher, redact::Redactor},
     sink::{Sinks, Spec},
 };
-
-/// How often the event loop shows that it is alive, at least.
-const BEAT: Duration = Duration::from_secs(1);
 
 /// What a run needs besides the host.
 pub struct Options {
@@ -52,6 +49,10 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Keeps the bans between runs.
     pub state_dir: PathBuf,
+    /// Holds what outlives the agent.
+    pub pin_dir: PathBuf,
+    /// Whether what is in force stays so when the agent is told to stop.
+    pub keep: bool,
     /// How much the kernel programs log.
     pub kernel_log: KernelLog,
 }
@@ -75,57 +76,93 @@ pub async fn run(options: Options) -> Result<()> {
     let server = http::start(listener, state, stopped)?;
 
     let redactor = Redactor::new(&config.agent.redact)?;
-    let ground = Ground::look()?;
-    let mut engine = start::start(config, &ground, &metrics, options.kernel_log, &options.state_dir)?;
-    let on_interfaces = (Arc::clone(&engine.rates), Arc::clone(&engine.watcher.policy().interfaces));
-    let follower = Follower::new(config, engine.kernel, on_interfaces, Arc::clone(&metrics))?;
-    let covering = follower.covering();
-    metrics.attach(Arc::clone(&engine.counters) as Arc<_>);
+    let pins = pins(&options.pin_dir)?;
+    let around = Surroundings {
+        metrics: Arc::clone(&metrics),
+        log: options.kernel_log,
+        config_path: options.config_path.clone(),
+        state_dir: options.state_dir.clone(),
+        run_dir: options.run_dir.clone(),
+        pins: pins.clone(),
+    };
+    let mut generation = match Generation::begin(config.clone(), &around, None, 1, None) {
+        Ok(generation) => generation,
+        Err(error) => {
+            // What was in force before goes on; without that, nothing is left behind.
+            if let Some(pins) = pins.filter(|pins| pins.generations().is_empty()) {
+                pins.remove_all();
+            }
+            return Err(error);
+        }
+    };
 
     let stop = Arc::new(AtomicBool::new(false));
-    let bans = engine.bans.take();
-    let keeping = bans.as_ref().map(|bans| bans.keep_up(Arc::clone(&stop))).transpose()?;
-    let reloader = Arc::new(Reloader {
-        path: options.config_path.clone(),
-        covering: covering.clone(),
-        bans: bans.clone(),
-        counters: Arc::clone(&engine.counters),
-        metrics: Arc::clone(&metrics),
-        cannot: engine.cannot,
-        state: Mutex::new(State {
-            config: config.clone(),
-            source_sets: engine.watcher.policy().source_sets,
-            rate_counters: std::mem::take(&mut engine.rate_counters),
-            generation: 1,
-        }),
-    });
-    let parts = Parts { bans };
+    let bans = BansInForce::new(generation.bans.clone());
+    let (orders, taken) = Orders::new();
+    let parts = Parts { bans: bans.clone(), orders };
     let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
-    let enricher = Enricher::new(ground.tree, Groups::open()?, redactor, std::mem::take(&mut engine.found));
-    let watching = engine.watcher.start(Arc::clone(&engine.counters), Arc::clone(&stop))?;
-    let following = follower.start(Arc::clone(&stop))?;
-    let proving = engine.canaries.start(Arc::clone(&stop))?;
+    let enricher =
+        Enricher::new(Tree::open()?, Groups::open()?, redactor, std::mem::take(&mut generation.found));
+    let names = generation.names.clone();
+    let kernel = Arc::clone(&generation.counters);
+    let mut telling = Telling { enricher, names, counters, kernel, sinks, bans };
+    if let Some(left) = generation.left.take() {
+        let now = telling.names.clone();
+        left.tell(&now, |record, names| {
+            telling.names.clone_from(names);
+            telling.tell(record);
+        });
+        telling.names = now;
+    }
     health.beat();
     health.set_ready();
     announce(config, address);
-    let mut telling = Telling { enricher, names: engine.names, counters, kernel: engine.counters, sinks };
-    let outcome = follow(&mut engine.source, &mut engine.held, &mut telling, &health, &reloader).await;
+    let Ended { mut generation, keep, outcome } =
+        Loop::new(generation, &mut telling, &health, taken).run().await;
 
-    tracing::info!("stopping: taking all programs out of the kernel");
     health.set_unready("stopping");
     notify(&[NotifyState::Stopping]);
-    // Nothing is to be refused from here on, and that is no failure.
+    if keep.unwrap_or(options.keep)
+        && let Some(pins) = &pins
+    {
+        tracing::info!(
+            "stopping: what is in force stays in force without an agent; `monitor stop` takes it off"
+        );
+        pins.keep(true);
+    } else {
+        tracing::info!("stopping: taking all programs out of the kernel");
+    }
     stop.store(true, Relaxed);
-    drop(proving.join());
-    covering.end();
+    generation.end();
     // What was under way when the programs went is told as well.
-    engine.source.rest(|record| telling.tell(record));
+    generation.source.rest(|record| telling.tell(record));
     telling.sinks.shutdown().await;
     metrics.detach();
     let _ = stop_http.send(());
-    let threads = [Some(watching), following, Some(serving), keeping, Some(server)];
-    threads.into_iter().flatten().for_each(|thread| drop(thread.join()));
+    [serving, server].into_iter().for_each(|thread| drop(thread.join()));
     outcome
+}
+
+/// Forgets what was written down of generations in a run directory.
+pub fn forget_generations(run_dir: &Path) {
+    Kept::remove_all(run_dir);
+}
+
+/// The directory of what outlives the agent; none where nothing can.
+///
+/// # Errors
+/// When another agent holds it.
+fn pins(directory: &Path) -> Result<Option<Arc<Pins>>> {
+    match Pins::open(directory) {
+        Ok(pins) => Ok(Some(Arc::new(pins))),
+        Err(error) if error.is::<InUse>() => Err(error),
+        Err(error) => {
+            tracing::warn!(
+                "enforcement ends with the agent, and only rate limits can be reloaded: {error:#}"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Says that the agent is ready, to people and to the service manager.
@@ -140,93 +177,4 @@ fn announce(config: &Config, address: std::net::SocketAddr) {
     tracing::info!("ready: {status}");
     let metrics = format!("X_METRICS={address}");
     notify(&[NotifyState::Ready, NotifyState::Status(&status), NotifyState::Custom(&metrics)]);
-}
-
-/// What the event loop works with.
-struct Telling {
-    enricher: Enricher,
-    names: Names,
-    counters: Arc<Counters>,
-    kernel: Arc<KernelCounters>,
-    sinks: Sinks,
-}
-
-impl Telling {
-    fn tell(&mut self, record: Result<Record<'_>, monitor_common::event::Unreadable>) {
-        match record {
-            Ok(record) => {
-                self.counters.delivered(record.kind());
-                let mut event = self.enricher.complete(&record, &self.names);
-                event.finding = detect::finding(record.header(), &event, &self.names);
-                self.enricher.add_ancestry(&mut event);
-                self.sinks.send(&Arc::new(event));
-            }
-            Err(error) => {
-                tracing::error!("a record could not be read: {error:?}; agent and kernel programs don't fit");
-                self.kernel.unreadable[0].fetch_add(1, Relaxed);
-            }
-        }
-    }
-}
-
-/// A policy that is being read; the names of its rules come of it, if it is in force then.
-type Reloading = Pin<Box<dyn Future<Output = Result<Option<Names>>>>>;
-
-/// Reads the policy when the reading before has ended.
-async fn reload_after(before: Option<Reloading>, reloader: Arc<Reloader>) -> Result<Option<Names>> {
-    let earlier = match before {
-        Some(before) => before.await?,
-        None => None,
-    };
-    Ok(reload::on_a_thread(reloader).await?.or(earlier))
-}
-
-/// What comes of a policy that is being read; `None` if there is none.
-async fn next(reloading: &mut Option<Reloading>) -> Option<Result<Option<Names>>> {
-    Some(reloading.as_mut()?.await)
-}
-
-/// Follows the ring until a signal ends it.
-async fn follow(
-    source: &mut Source,
-    held: &mut Receiver<Held>,
-    telling: &mut Telling,
-    health: &Health,
-    reloader: &Arc<Reloader>,
-) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("can't watch for signals")?;
-    let mut hangup = signal(SignalKind::hangup()).context("can't watch for signals")?;
-    // By default these would end the agent, and enforcement with it.
-    let _user = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(signal);
-    let mut beat = tokio::time::interval(BEAT);
-    let mut reloading: Option<Reloading> = None;
-    loop {
-        tokio::select! {
-            batch = source.batch(|record| telling.tell(record)) => batch?,
-            Some(found) = held.recv() => telling.tell(Ok(Record::Held(found, &[]))),
-            _ = beat.tick() => telling.sinks.tick(),
-            _ = hangup.recv() => {
-                tracing::info!("SIGHUP: reading the policy, and opening the files of the sinks, anew");
-                notify(&[
-                    NotifyState::Reloading,
-                    NotifyState::monotonic_usec_now().context("can't read the clock")?,
-                ]);
-                telling.sinks.reopen();
-                // One after the other: the last one read is the newest.
-                let before = reloading.take();
-                reloading = Some(Box::pin(reload_after(before, Arc::clone(reloader))));
-            }
-            Some(names) = next(&mut reloading) => {
-                reloading = None;
-                if let Some(names) = names? {
-                    telling.names = names;
-                }
-                notify(&[NotifyState::Ready]);
-            }
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-        }
-        health.beat();
-    }
 }

@@ -1,7 +1,7 @@
 //! Brings the kernel programs up: what is loaded, in which order it is attached, and the proof that it acts.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -23,6 +23,7 @@ use super::{
     counters::{InForce, KernelCounters},
     held,
     prepare::Ground,
+    succession::Predecessor,
     trial,
     watch::Watcher,
 };
@@ -31,20 +32,48 @@ use crate::{
     host::{accounts::Accounts, cgroup::Scope, processes::Found, ssh::Ssh},
     kernel::{
         canary,
+        control::Control,
         load::{Kernel, KernelLog, Sizes},
         object,
+        pins::Pins,
         probes::{Attach, Needed, PROBES, Probe},
         rates::Rates,
         support::{self, Capability},
+        words::Words,
     },
     metrics::{self, Build, Metrics},
     pipeline::source::Source,
-    policy::{Compiled, Host, Names, RateCounters, Unenforceable},
+    policy::{Compiled, Heirs, Host, Names, RateCounters, Unenforceable},
 };
+
+/// What stays the same from one generation to the next.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    /// Where people see what is in force.
+    pub(super) metrics: Arc<Metrics>,
+    /// How much the kernel programs log.
+    pub(super) log: KernelLog,
+    /// Where the policy is read; `None` for the default place.
+    pub(super) config_path: Option<PathBuf>,
+    /// Keeps the bans between runs.
+    pub(super) state_dir: PathBuf,
+    /// Holds the lock, and what is kept of the generation in force.
+    pub(super) run_dir: PathBuf,
+    /// Holds what outlives the agent, if anything can.
+    pub(super) pins: Option<Arc<Pins>>,
+}
 
 /// Everything that is in the kernel and watches it.
 pub(super) struct Engine {
     pub(super) kernel: Kernel,
+    /// Its number.
+    pub(super) generation: u64,
+    /// Says who judges; none where nothing outlives the agent.
+    pub(super) control: Option<Arc<Control>>,
+    /// What this kernel can enforce, as far as it is known before anything judges.
+    pub(super) capabilities: Vec<Capability>,
+    /// Whether execs are refused by an LSM program.
+    pub(super) exec_lsm: bool,
     /// The tables of rate limits.
     pub(super) rates: Arc<Rates>,
     /// Bans; none without a rate limit, for then no packet is looked at.
@@ -64,14 +93,15 @@ pub(super) struct Engine {
     pub(super) canaries: Canaries,
 }
 
-/// Loads and attaches everything but the packet program.
+/// Loads and attaches everything but the packet program. Nothing judges yet, unless nothing outlives the agent.
 pub(super) fn start(
     config: &Config,
     ground: &Ground,
-    metrics: &Metrics,
-    log: KernelLog,
-    state_dir: &Path,
+    around: &Surroundings,
+    before: Option<&Predecessor>,
 ) -> Result<Engine> {
+    let Surroundings { metrics, log, .. } = around;
+    let log = *log;
     let scope = Scope::open(&config.agent.cgroup.value).map_err(|error| {
         let error =
             config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
@@ -108,16 +138,23 @@ pub(super) fn start(
         tracing::info!("{ssh}");
         policy.protect(&ssh);
     }
-    let mut rate_counters = RateCounters::default();
+    let known = before.and_then(|before| before.known.as_ref());
+    let mut rate_counters = known.map(|known| known.rate_counters.clone()).unwrap_or_default();
     rate_counters.assign(config, &mut policy.rate_rules)?;
     let names = Names::counted(config, &rate_counters);
 
     let source_sets = policy.source_sets;
     let wanted = config.sinks.iter().any(|sink| sink.events);
     let settings = Settings { source_sets, ..ground.settings(&scope, exec_lsm, wanted) };
+    let settings = Settings { generation: next_generation(around, before), ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
     let sizes = Sizes { databases, rate_limits, source_sets };
-    let mut kernel = Kernel::open(&ground.layout, &settings, sizes, log)?;
+    let (mut kernel, control, settings) = open(ground, settings, sizes, around)?;
+    if let Some(pins) = &around.pins
+        && let Some(map) = pins.shared_map("DELIVERED")
+    {
+        metrics.counters().count_deliveries_in(Words::new(&aya::maps::Map::Array(map))?);
+    }
     if log != KernelLog::Off {
         tokio::spawn(kernel_log(kernel.logger()?));
     }
@@ -144,7 +181,7 @@ pub(super) fn start(
     kernel.apply(&policy)?;
     let rates = Arc::new(Rates::new(&mut kernel)?);
     rates.apply(&policy, &[])?;
-    let store = Store::new(state_dir);
+    let store = Store::new(&around.state_dir);
     let bans = if rate_limits == 0 {
         if store.path().exists() {
             tracing::warn!(
@@ -158,7 +195,7 @@ pub(super) fn start(
         let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
         bans.set_rules(penalty_rules(&policy.rate_rules, &names));
         bans.set_protected(&policy.protected);
-        bans.load();
+        bans.load(before.is_some());
         Some(Arc::new(bans))
     };
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
@@ -174,7 +211,15 @@ pub(super) fn start(
         kernel.attach(probe, &scope)?;
     }
     watcher.update_cgroups()?;
-    let (found, unknown) = watcher.scan();
+    let mut found = Vec::new();
+    if let (Some(before), Some(known)) = (before, known) {
+        match before.processes() {
+            Ok(processes) => found = watcher.inherit(&processes, &Heirs::new(&known.config, config)),
+            Err(error) => tracing::warn!("who is who is found out anew: {error:#}"),
+        }
+    }
+    let (scanned, unknown) = watcher.scan();
+    found.extend(scanned);
     counters.gauges.processes_unknown.store(unknown, Relaxed);
     let (tell, held) = mpsc::channel(held::QUEUE);
     watcher.watch_connections(config, &mut kernel, &counters.held, tell)?;
@@ -182,13 +227,15 @@ pub(super) fn start(
     for probe in loaded.iter().copied().filter(|probe| later(probe)) {
         kernel.attach(probe, &scope)?;
     }
-    capabilities.extend(prove(config, exec_lsm, metrics)?);
-    tell_capabilities(config, capabilities, metrics);
     let canaries = Canaries {
         exec: (!config.execs.is_empty()).then(|| canaries::expected(exec_lsm)),
         counters: Arc::clone(metrics.counters()),
     };
     Ok(Engine {
+        generation: settings.generation,
+        control,
+        capabilities,
+        exec_lsm,
         rates,
         bans,
         kernel,
@@ -204,6 +251,36 @@ pub(super) fn start(
     })
 }
 
+/// The number after all that there were.
+fn next_generation(around: &Surroundings, before: Option<&Predecessor>) -> u64 {
+    let pinned = around.pins.iter().flat_map(|pins| pins.generations()).max();
+    pinned.max(before.map(|before| before.generation)).unwrap_or(0) + 1
+}
+
+/// Creates the maps: of a generation among others, if anything outlives the agent.
+fn open(
+    ground: &Ground,
+    settings: Settings,
+    sizes: Sizes,
+    around: &Surroundings,
+) -> Result<(Kernel, Option<Arc<Control>>, Settings)> {
+    let Some(pins) = &around.pins else {
+        return Ok((Kernel::open(&ground.layout, &settings, sizes, around.log)?, None, settings));
+    };
+    let entry = pins.shared_map("CONTROL").and_then(|map| Control::new(map).ok()?.read().ok());
+    // What is in the tables of sources and bans lies where the key says.
+    let source_key = entry.map(|entry| entry.source_key).filter(|key| *key != [0; 2]);
+    let settings =
+        Settings { governed: 1, source_key: source_key.unwrap_or(settings.source_key), ..settings };
+    let mut kernel = Kernel::open_next(&ground.layout, &settings, sizes, around.log, pins)?;
+    let control = Control::new(kernel.take_data("CONTROL")?)?;
+    control.change(|entry| {
+        entry.source_key = settings.source_key;
+        entry.agent_pid = std::process::id();
+    })?;
+    Ok((kernel, Some(Arc::new(control)), settings))
+}
+
 /// Passes on what the kernel programs log.
 async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
     // SAFETY: the logger keeps its descriptor open, and the same, for as long as it lives.
@@ -217,7 +294,7 @@ async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
 }
 
 /// Sees for itself that what is attached acts.
-fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capability>> {
+pub(super) fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capability>> {
     let mut proven = Vec::new();
     if !config.execs.is_empty() {
         let outcome = canary::exec()?;
@@ -250,8 +327,13 @@ fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Result<Vec<Capab
     Ok(proven)
 }
 
-fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &Metrics) {
-    for capability in &capabilities {
+pub(super) fn tell_capabilities(
+    config: &Config,
+    policies: u64,
+    capabilities: &[Capability],
+    metrics: &Metrics,
+) {
+    for capability in capabilities {
         if capability.state != "enforced" {
             tracing::warn!("{}: {}", capability.feature, capability.detail);
         }
@@ -267,7 +349,7 @@ fn tell_capabilities(config: &Config, capabilities: Vec<Capability>, metrics: &M
         facts.capabilities = capabilities.iter().map(fact).collect();
         facts.policy = Some(metrics::Policy {
             sha256: object::hex(&config.sha256),
-            generation: 1,
+            generation: policies,
             mode: config.mode.name(),
         });
     });

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use monitor_common::{
     event::held::Held,
-    identity::ExeId,
+    identity::{ExeId, Process},
     policy::RuleKind,
     sources::{hash, tag_of},
 };
@@ -45,7 +45,7 @@ use crate::{
         sources::Sources,
         tables::{Cgroups, Files, Places, Processes},
     },
-    policy::Compiled,
+    policy::{Compiled, Heirs},
 };
 
 /// How often files behind policy paths are looked at: a package upgrade is noticed within this time.
@@ -171,10 +171,50 @@ impl Watcher {
         (all, unknown)
     }
 
+    /// Takes over who was who for the generation before: what can't be read from `/proc` any more, such as what a process was
+    /// before it became a program, and whose descendant it is. The hooks must be attached already, as for a scan.
+    ///
+    /// Whoever starts meanwhile is entered by the hooks of both. Passes are repeated until one finds nobody new, because a
+    /// child of a process that is not entered yet isn't entered either.
+    pub fn inherit(&mut self, before: &Processes, heirs: &Heirs) -> Vec<Found> {
+        const PASSES: usize = 20;
+        let mut all = Vec::new();
+        for _ in 0..PASSES {
+            let known = before.iter().flatten().filter(|(pid, _)| self.processes.get(pid, 0).is_err());
+            let mut missing: Vec<(u32, Process)> = known.collect();
+            missing.sort_by_key(|(_, process)| process.start_ns);
+            let mut entered = 0;
+            for (pid, was) in missing {
+                let Some(mut found) = processes::read(&self.tree, pid) else { continue };
+                let stranger = Process::stranger(&self.policy.masks);
+                let judged = if heirs.are_all() {
+                    stranger
+                } else {
+                    self.judge(&mut found);
+                    found.process
+                };
+                found.process = heirs.inherit(&was, &judged, &self.policy.masks);
+                if let Some(found) = self.put(found) {
+                    entered += 1;
+                    all.push(found);
+                }
+            }
+            if entered == 0 {
+                break;
+            }
+        }
+        all
+    }
+
     /// Enters one process; none if there is no room for it.
     fn enter(&mut self, mut found: Found) -> Option<Found> {
-        const NO_EXIST: u64 = 1;
         self.judge(&mut found);
+        self.put(found)
+    }
+
+    /// Enters one process that was judged; none if there is no room for it.
+    fn put(&mut self, found: Found) -> Option<Found> {
+        const NO_EXIST: u64 = 1;
         let process = &found.process;
         match self.processes.insert(found.pid, process, NO_EXIST) {
             Ok(()) => {}
@@ -183,7 +223,8 @@ impl Watcher {
             Err(_) => return None,
         }
         // It may have ended before its entry was made; then nobody takes it out but us.
-        if processes::start_ns(found.pid) != Some(found.process.start_ns) {
+        let tick = processes::tick_ns();
+        if processes::start_ns(found.pid) != Some(found.process.start_ns / tick * tick) {
             let _ = self.processes.remove(&found.pid);
         }
         Some(found)

@@ -4,6 +4,8 @@ mod add;
 mod del;
 mod list;
 
+pub(crate) use add::duration;
+
 use std::{
     io::{self, Write as _},
     path::PathBuf,

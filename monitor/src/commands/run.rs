@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{
     agent, config,
     host::trust,
-    kernel::{load::KernelLog, support},
+    kernel::{load::KernelLog, pins, support},
     safety::{self, Seccomp},
 };
 
@@ -31,6 +31,14 @@ pub struct Args {
     /// Directory for what is kept between runs: bans and penalties.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/monitor")]
     pub state_dir: PathBuf,
+    /// Directory of a BPF file system for what outlives the agent: what is pinned in there goes on judging when the agent is
+    /// killed, and the next run takes over from it. Mounted if there is no such file system.
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/monitor")]
+    pub pin_dir: PathBuf,
+    /// Leaves what is in force in force when the agent is told to stop (SIGTERM, SIGINT), as if it were killed: for
+    /// restarts without a gap. `monitor stop` takes it off.
+    #[arg(long)]
+    pub keep: bool,
     /// How much the kernel programs themselves log, to standard error; for those who debug them.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
     pub kernel_log: KernelLog,
@@ -62,6 +70,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     // Here there is one thread yet, so it holds for all.
     support::require_root()?;
+    // It may not mount anything later.
+    if let Err(error) = pins::prepare(&args.pin_dir) {
+        tracing::warn!("{error:#}");
+    }
     safety::confine(args.seccomp, config.metrics.listen.port())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -72,6 +84,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         config_path: args.config.clone(),
         run_dir: args.run_dir.clone(),
         state_dir: args.state_dir.clone(),
+        pin_dir: args.pin_dir.clone(),
+        keep: args.keep,
         kernel_log: args.kernel_log,
     };
     runtime.block_on(agent::run::run(options))?;

@@ -8,12 +8,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use monitor_common::policy::RuleKind;
 use sha2::{Digest, Sha256};
 use toml_spanner::Span;
 
 use super::diagnostic::{Diagnostic, Report, Severity};
 use super::limits::{MAX_FILE_BYTES, MAX_FRAGMENTS};
-use super::model::Config;
+use super::model::{Config, Mode};
 use super::resolve::resolve;
 use super::source::{Place, Source, Sources, quoted};
 use super::syntax;
@@ -59,6 +60,16 @@ impl Loaded {
     pub fn from_text(path: &Path, text: &str) -> Self {
         let text = Text { order: 0, path: path.to_owned(), bytes: text.as_bytes().to_vec() };
         Self::from_texts(vec![text], Vec::new())
+    }
+
+    /// Reads what was kept of a configuration ([`Config::texts`]). Looks at no disk.
+    pub fn from_kept(texts: Vec<(PathBuf, String)>) -> Self {
+        let text = |(order, (path, text)): (usize, (PathBuf, String))| Text {
+            order,
+            path,
+            bytes: text.into_bytes(),
+        };
+        Self::from_texts(texts.into_iter().enumerate().map(text).collect(), Vec::new())
     }
 
     fn from_texts(texts: Vec<Text>, mut diagnostics: Vec<Diagnostic>) -> Self {
@@ -155,12 +166,59 @@ impl Config {
         Difference { packets, elsewhere: differing.collect() }
     }
 
+    /// What its files say, each with its path: enough to have it again.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(PathBuf, String)> {
+        self.sources.iter().map(|source| (source.path.clone(), source.text.clone())).collect()
+    }
+
     /// Read once more from its texts, without places.
-    fn without_places(&self) -> Option<Self> {
+    pub(crate) fn without_places(&self) -> Option<Self> {
         let mut diagnostics = Vec::new();
         let parse = |source: &Arc<Source>| syntax::parse(Arc::new(source.without_places()), &mut Vec::new());
         let parsed: Vec<_> = self.sources.iter().map(parse).collect();
-        resolve(&parsed, self.sha256, &mut diagnostics)
+        let mut plain = resolve(&parsed, self.sha256, &mut diagnostics)?;
+        self.modes.iter().for_each(|(rule, mode)| {
+            plain.set_mode(rule.as_deref(), *mode);
+        });
+        Some(plain)
+    }
+
+    /// Sets the mode of a rule, or of everything. Whether there is such a rule.
+    pub fn set_mode(&mut self, rule: Option<&str>, mode: Mode) -> bool {
+        let mut found = rule.is_none();
+        let mut set = |name: &str, of: &mut Mode| {
+            if rule.is_none_or(|rule| rule == name) {
+                *of = mode;
+                found = true;
+            }
+        };
+        self.execs.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
+        self.databases.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
+        self.rate_limits.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
+        if let Some(raw) = &mut self.raw_sockets {
+            set(RuleKind::RawSockets.name(), &mut raw.mode);
+        }
+        if rule.is_none() {
+            self.mode = mode;
+            self.modes.clear();
+        }
+        if found {
+            self.modes.retain(|(other, _)| other.as_deref() != rule);
+            self.modes.push((rule.map(str::to_owned), mode));
+        }
+        found
+    }
+
+    /// The names of all rules.
+    pub fn rule_names(&self) -> impl Iterator<Item = &str> {
+        let execs = self.execs.iter().map(|rule| &*rule.name);
+        let databases = self.databases.iter().map(|rule| &*rule.name);
+        let limits = self.rate_limits.iter().map(|rule| &*rule.name);
+        execs
+            .chain(databases)
+            .chain(limits)
+            .chain(self.raw_sockets.iter().map(|_| RuleKind::RawSockets.name()))
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Config {
     pub rate_limits: Vec<RateLimit>,
     /// Who may open raw and packet sockets. `None`: nobody watches.
     pub raw_sockets: Option<RawSockets>,
+    /// Modes that were set at run time, beside the files: for a rule by its name, else for all that name none.
+    pub modes: Vec<(Option<String>, Mode)>,
     /// SHA-256 of the bytes of all files, one after the other in the order they were read.
     pub sha256: [u8; 32],
     /// The texts, to show what is found later.

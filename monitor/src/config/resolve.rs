@@ -62,6 +62,7 @@ pub(crate) fn resolve(
         execs: rules.execs.into_iter().map(|rule| rule.value).collect(),
         rate_limits: rules.rate_limits.into_iter().map(|rule| rule.value).collect(),
         raw_sockets: rules.raw_sockets.map(|rule| rule.value),
+        modes: Vec::new(),
         sha256,
         sources: files.iter().map(|parsed| parsed.source.clone()).collect(),
     })

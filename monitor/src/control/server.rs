@@ -148,7 +148,13 @@ mod tests {
         fn start() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let stop = Arc::new(AtomicBool::new(false));
-            let thread = serve(dir.path(), Parts { bans: None }, Arc::default(), Arc::clone(&stop)).unwrap();
+            let thread = serve(
+                dir.path(),
+                Parts { bans: Default::default(), orders: crate::agent::orders::Orders::nowhere() },
+                Arc::default(),
+                Arc::clone(&stop),
+            )
+            .unwrap();
             Self { dir, stop, thread: Some(thread) }
         }
 

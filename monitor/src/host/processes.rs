@@ -49,7 +49,6 @@ pub fn read(tree: &Tree, pid: u32) -> Option<Found> {
     }
     let args = arguments(pid);
     let status = proc.status().ok()?;
-    let ticks = procfs::ticks_per_second();
     Some(Found {
         pid,
         host_path: placed.then(|| path.clone()),
@@ -57,7 +56,7 @@ pub fn read(tree: &Tree, pid: u32) -> Option<Found> {
         cgroup: cgroup(pid).unwrap_or_else(|| b"/".to_vec()),
         process: Process {
             exe,
-            start_ns: stat.starttime * (1_000_000_000 / ticks.max(1)),
+            start_ns: stat.starttime * tick_ns(),
             ppid: stat.ppid as u32,
             flags: SCANNED,
             ..Process::NONE
@@ -69,7 +68,13 @@ pub fn read(tree: &Tree, pid: u32) -> Option<Found> {
 /// Start time of a process in nanoseconds since boot, in steps of a clock tick; none if it is gone.
 pub fn start_ns(pid: u32) -> Option<u64> {
     let stat = Proc::new(pid as i32).ok()?.stat().ok()?;
-    Some(stat.starttime * (1_000_000_000 / procfs::ticks_per_second().max(1)))
+    Some(stat.starttime * tick_ns())
+}
+
+/// The steps of start times in `/proc`, nanoseconds.
+#[must_use]
+pub fn tick_ns() -> u64 {
+    1_000_000_000 / procfs::ticks_per_second().max(1)
 }
 
 /// Whether a process is in a cgroup, given by its path below the mount, or below it.

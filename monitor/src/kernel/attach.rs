@@ -1,19 +1,24 @@
 //! Attaches the packet programs to an interface, in the first way that it takes.
 
+mod held;
 mod holders;
 mod outlook;
 mod words;
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{
     LinkOrder, Program, TcAttachType, XdpMode,
+    links::FdLink,
     tc::{NlOptions, SchedClassifier, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact},
     xdp::XdpLink,
 };
 
-use self::words::{explain, is_busy};
+use self::{
+    held::{Filter, Pinned},
+    words::{explain, is_busy},
+};
 pub use self::{
     holders::{holders_of, remove_leftovers},
     outlook::{Outlook, outlook},
@@ -45,7 +50,9 @@ pub struct Wanted<'a> {
     pub if_held: IfHeld,
 }
 
-/// What is attached to an interface; dropping it takes it off.
+/// What is attached to an interface; dropping it takes it off, unless it shall be kept ([`Pins::keep`]) or was handed over.
+///
+/// [`Pins::keep`]: super::pins::Pins::keep
 #[derive(Debug)]
 pub struct Attached {
     /// The mode's name.
@@ -58,9 +65,9 @@ pub struct Attached {
 /// [`Kernel`], which replaces ours in one step.
 #[derive(Debug)]
 enum Hold {
-    Xdp { _link: XdpLink, program: u32 },
-    Tcx { _link: SchedClassifierLink, program: u32 },
-    Tc { _link: SchedClassifierLink, program: u32 },
+    Xdp { link: Pinned, program: u32 },
+    Tcx { link: Pinned, program: u32 },
+    Tc { _link: Filter, program: u32 },
 }
 
 /// Why nothing is attached to an interface.
@@ -81,6 +88,32 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Attached {
+    /// The ids of the programs.
+    pub fn programs(&self) -> impl Iterator<Item = u32> {
+        self.holds.iter().map(|hold| match hold {
+            Hold::Xdp { program, .. } | Hold::Tcx { program, .. } | Hold::Tc { program, .. } => *program,
+        })
+    }
+
+    /// Where it is pinned.
+    pub fn pins(&self) -> impl Iterator<Item = PathBuf> {
+        self.holds.iter().filter_map(|hold| match hold {
+            Hold::Xdp { link, .. } | Hold::Tcx { link, .. } => link.path().cloned(),
+            Hold::Tc { .. } => None,
+        })
+    }
+
+    /// Lets go of what the programs of another [`Kernel`] have taken over.
+    pub fn hand_over(mut self) {
+        for hold in &mut self.holds {
+            match hold {
+                Hold::Xdp { link, .. } | Hold::Tcx { link, .. } => link.hand_over(),
+                // Two filters side by side: this one goes.
+                Hold::Tc { .. } => {}
+            }
+        }
+    }
+
     /// Whether all of it is still there: others may have taken it off. `link` is how the interface is listed now.
     ///
     /// # Errors
@@ -181,21 +214,47 @@ impl Kernel {
 
     fn attach_xdp(&mut self, name: &str, link: &Link, mode: XdpMode) -> Result<Hold> {
         needs_ethernet(link)?;
-        match self.loaded(name)? {
-            Program::Xdp(program) => {
-                let attached = program.attach_to_if_index(link.index, mode)?;
-                let id = program.info()?.id();
-                Ok(Hold::Xdp { _link: program.take_link(attached)?, program: id })
+        let before = self.before(name, link.index);
+        let pins = self.pins().cloned();
+        let Program::Xdp(program) = self.loaded(name)? else { bail!("program {name} is no XDP program") };
+        let id = program.info()?.id();
+        if let Some((path, before)) = before {
+            match XdpLink::try_from(before).map_err(anyhow::Error::from).and_then(|before| {
+                let attached = program.attach_to_link(before)?;
+                Ok(program.take_link(attached)?)
+            }) {
+                Ok(taken) => {
+                    return Ok(Hold::Xdp { link: Pinned::at(taken.try_into()?, path, pins), program: id });
+                }
+                Err(error) => stale(&path, &error),
             }
-            _ => bail!("program {name} is no XDP program"),
         }
+        let attached = program.attach_to_if_index(link.index, mode)?;
+        let attached = program.take_link(attached)?;
+        Ok(Hold::Xdp { link: Pinned::new(attached.try_into()?, name, link.index, pins)?, program: id })
+    }
+
+    /// What a generation before attached to an interface by the program of this name.
+    fn before(&self, name: &str, index: u32) -> Option<(PathBuf, FdLink)> {
+        let path = self.pins()?.interface(index, name);
+        let link = aya::programs::links::PinnedLink::from_pin(&path).ok()?;
+        Some((path, link.into()))
     }
 
     /// In front of other programs, which go on to be asked.
     fn attach_tcx(&mut self, name: &str, link: &Link) -> Result<Hold> {
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let (link, program) = self.attach_traffic(name, link, options)?;
-        Ok(Hold::Tcx { _link: link, program })
+        let pins = self.pins().cloned();
+        if let Some((path, before)) = self.before(name, link.index) {
+            match self.replace_traffic(name, before) {
+                Ok((taken, program)) => {
+                    return Ok(Hold::Tcx { link: Pinned::at(taken.try_into()?, path, pins), program });
+                }
+                Err(error) => stale(&path, &error),
+            }
+        }
+        let (attached, program) = self.attach_traffic(name, link, options)?;
+        Ok(Hold::Tcx { link: Pinned::new(attached.try_into()?, name, link.index, pins)?, program })
     }
 
     fn attach_tc(&mut self, name: &str, link: &Link) -> Result<Hold> {
@@ -203,14 +262,18 @@ impl Kernel {
         let discipline = qdisc_add_clsact(&link.name);
         // Filters with our priority are asked before ours, and most end it there.
         let mut interfaces = Interfaces::open()?;
-        let first = interfaces.filters(link.index)?.into_iter().find(|filter| filter.priority() <= PRIORITY);
+        let before_us =
+            |filter: &interfaces::Filter| filter.priority() <= PRIORITY && !holders::is_ours(filter.program);
+        let first = interfaces.filters(link.index)?.into_iter().find(before_us);
         if let Some(filter) = first {
             return Err(holders::Busy { program: filter.program }.into());
         }
         let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, ..NlOptions::default() });
         let attached = self.attach_traffic(name, link, options);
         match (attached, discipline) {
-            (Ok((link, program)), _) => Ok(Hold::Tc { _link: link, program }),
+            (Ok((link, program)), _) => {
+                Ok(Hold::Tc { _link: Filter::new(link, self.pins().cloned()), program })
+            }
             // Without the discipline the second error says nothing.
             (Err(_), Err(error)) => Err(error.into()),
             (Err(error), Ok(())) => Err(error),
@@ -232,6 +295,17 @@ impl Kernel {
         }
     }
 
+    /// Puts a program in the place of the one that a link holds.
+    fn replace_traffic(&mut self, name: &str, link: FdLink) -> Result<(SchedClassifierLink, u32)> {
+        match self.loaded(name)? {
+            Program::SchedClassifier(program) => {
+                let attached = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+                Ok((program.take_link(attached)?, program.info()?.id()))
+            }
+            _ => bail!("program {name} is none of traffic control"),
+        }
+    }
+
     /// A program, loaded now if it isn't.
     fn loaded(&mut self, name: &str) -> Result<&mut Program> {
         let probe: &Probe = PROBES
@@ -243,6 +317,12 @@ impl Kernel {
         }
         self.program(probe)
     }
+}
+
+/// A link can't be taken over: its interface has gone, or another has its number.
+fn stale(path: &std::path::Path, error: &anyhow::Error) {
+    tracing::debug!("what is pinned at {} is not taken over: {error:#}", path.display());
+    let _ = std::fs::remove_file(path);
 }
 
 /// XDP programs are written for interfaces with such headers.

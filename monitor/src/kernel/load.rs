@@ -1,38 +1,48 @@
 //! Loads the kernel programs, tells them the policy, and attaches them.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink},
 };
 use aya_log::EbpfLogger;
 use monitor_common::{
     addr::Addr,
-    count::database_slots,
+    count::{OUTCOMES, PACKET_COUNTERS, PacketCount, SLOTS, STATS, database_slots},
+    event::KINDS,
     layout::KernelLayout,
+    limit::{Ban, BanKey, CAUSES},
     limits,
     policy::{
         Masks, Membership, Rule, RuleSet, WorkloadSet,
         masks::{Direction, Kin},
     },
-    settings::Settings,
-    sources::all_sets,
+    settings::{Control, Settings},
+    sources::{Set, all_sets},
 };
 
 use super::{
     object,
+    pins::{Pins, SHARED, Shape},
     probes::{Attach, PROBES, Probe},
     support,
 };
 use crate::{host::cgroup::Scope, policy::Compiled};
 
-/// The kernel programs and maps of one run. Dropping it takes everything out of the kernel.
+/// The kernel programs and maps of one generation. Dropping it takes everything out of the kernel but what is pinned.
 pub struct Kernel {
     ebpf: Ebpf,
     types: KernelTypes,
+    generation: u64,
+    pins: Option<Arc<Pins>>,
+    /// What is attached to hooks, by program.
+    links: Vec<(&'static str, FdLink)>,
 }
 
 /// What the verifier said of a program.
@@ -82,32 +92,107 @@ pub struct Sizes {
     pub source_sets: u32,
 }
 
-impl Kernel {
-    /// Creates the maps and hands over the globals; loads no program yet.
-    pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes, log: KernelLog) -> Result<Self> {
-        let types = KernelTypes::from_sys_fs()
-            .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
+impl Sizes {
+    /// How many entries maps have that are sized by the policy.
+    fn entries(self) -> [(&'static str, u32); 11] {
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
         let ports = monitor_common::policy::ports::PORT_INDICES;
-        let databases = database_slots(sizes.databases.max(1) as u32);
-        let ebpf = EbpfLoader::new()
+        let databases = database_slots(self.databases.max(1) as u32);
+        let no_packets = self.rate_limits == 0;
+        [
+            ("SCRATCH", scratch_buffers()),
+            ("DATABASE_PORTS", none_if(self.databases == 0, ports)),
+            ("DATABASE_COUNTS", databases),
+            ("TRAFFIC", databases),
+            ("CONNECTIONS", none_if(self.databases == 0, limits::CONNECTIONS)),
+            ("REFUSED", none_if(self.databases == 0, limits::REFUSED_SOURCES)),
+            ("RATE_PORTS", none_if(no_packets, 2 * ports)),
+            ("SOURCES", none_if(no_packets, all_sets(self.source_sets))),
+            ("BANS", none_if(no_packets, limits::BANS)),
+            ("BAN_BITS", none_if(no_packets, limits::BAN_BITS)),
+            ("BAN_NETS", limits::BAN_NETS),
+        ]
+    }
+
+    /// What the maps must be like that all generations share.
+    fn shapes(self) -> Vec<(&'static str, Shape)> {
+        const INDEX: u32 = size_of::<u32>() as u32;
+        const WORD: u32 = size_of::<u64>() as u32;
+        let entries = self.entries();
+        let sized = |name: &str| entries.iter().find(|(map, _)| *map == name).map_or(0, |(_, count)| *count);
+        let rules = limits::RULES as u32;
+        [
+            ("CONTROL", INDEX, size_of::<Control>() as u32, 1),
+            ("DELIVERED", INDEX, WORD, KINDS),
+            ("COUNTS", INDEX, WORD, KINDS * SLOTS),
+            ("STATS", INDEX, WORD, STATS),
+            ("PACKETS", INDEX, size_of::<PacketCount>() as u32, PACKET_COUNTERS * OUTCOMES),
+            ("OVER", INDEX, WORD, rules * CAUSES),
+            ("UNPARSED", INDEX, WORD, 4 * OUTCOMES),
+            ("SOURCES", INDEX, size_of::<Set>() as u32, sized("SOURCES")),
+            ("BANS", size_of::<BanKey>() as u32, size_of::<Ban>() as u32, sized("BANS")),
+            ("BAN_BITS", INDEX, WORD, sized("BAN_BITS")),
+            ("BAN_NETS", INDEX + size_of::<Addr>() as u32, size_of::<Ban>() as u32, sized("BAN_NETS")),
+        ]
+        .map(|(name, key, value, entries)| (name, Shape { key, value, entries }))
+        .to_vec()
+    }
+}
+
+impl Kernel {
+    /// Creates the maps and hands over the globals, for nobody but us; loads no program yet.
+    pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes, log: KernelLog) -> Result<Self> {
+        let mut kernel = Self::create(layout, settings, sizes, log, None)?;
+        let alone = Control { agent_pid: std::process::id(), ..Control::NONE };
+        kernel.fill::<Control>("CONTROL", &[alone])?;
+        Ok(kernel)
+    }
+
+    /// The same for a generation that others come before and after: what all share is taken over, what the next will want is
+    /// pinned. Nothing judges before [`Control::generation`] says so.
+    pub fn open_next(
+        layout: &KernelLayout,
+        settings: &Settings,
+        sizes: Sizes,
+        log: KernelLog,
+        pins: &Arc<Pins>,
+    ) -> Result<Self> {
+        for (map, shape) in sizes.shapes() {
+            if pins.give_up_unfit(map, shape)? {
+                tracing::info!("what was in {map} is given up: it has another size now");
+            }
+        }
+        let kernel = Self::create(layout, settings, sizes, log, Some(Arc::clone(pins)))?;
+        pins.begin(settings.generation, &kernel.ebpf)?;
+        Ok(kernel)
+    }
+
+    fn create(
+        layout: &KernelLayout,
+        settings: &Settings,
+        sizes: Sizes,
+        log: KernelLog,
+        pins: Option<Arc<Pins>>,
+    ) -> Result<Self> {
+        let types = KernelTypes::from_sys_fs()
+            .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
+        let mut loader = EbpfLoader::new();
+        let level = log as u8;
+        loader
             .btf(Some(&types))
             .override_global("LAYOUT", layout, true)
             .override_global("SETTINGS", settings, true)
-            .override_global(aya_log::LEVEL, &(log as u8), true)
-            .map_max_entries("SCRATCH", scratch_buffers())
-            .map_max_entries("DATABASE_PORTS", none_if(sizes.databases == 0, ports))
-            .map_max_entries("DATABASE_COUNTS", databases)
-            .map_max_entries("TRAFFIC", databases)
-            .map_max_entries("CONNECTIONS", none_if(sizes.databases == 0, limits::CONNECTIONS))
-            .map_max_entries("REFUSED", none_if(sizes.databases == 0, limits::REFUSED_SOURCES))
-            .map_max_entries("RATE_PORTS", none_if(sizes.rate_limits == 0, 2 * ports))
-            .map_max_entries("SOURCES", none_if(sizes.rate_limits == 0, all_sets(sizes.source_sets)))
-            .map_max_entries("BANS", none_if(sizes.rate_limits == 0, limits::BANS))
-            .map_max_entries("BAN_BITS", none_if(sizes.rate_limits == 0, limits::BAN_BITS))
-            .load(object::bytes()?)
-            .context("can't create the maps of the kernel programs")?;
-        Ok(Self { ebpf, types })
+            .override_global(aya_log::LEVEL, &level, true);
+        for (map, entries) in sizes.entries() {
+            loader.map_max_entries(map, entries);
+        }
+        for map in pins.iter().flat_map(|_| SHARED) {
+            if let Some(pins) = &pins {
+                loader.map_pin_path(map, pins.shared(map));
+            }
+        }
+        let ebpf = loader.load(object::bytes()?).context("can't create the maps of the kernel programs")?;
+        Ok(Self { ebpf, types, generation: settings.generation, pins, links: Vec::new() })
     }
 
     /// Loads one program.
@@ -147,17 +232,39 @@ impl Kernel {
     /// Attaches a program that belongs to no interface.
     pub fn attach(&mut self, probe: &Probe, scope: &Scope) -> Result<()> {
         let mode = CgroupAttachMode::Single;
-        match program(&mut self.ebpf, probe)? {
-            Program::BtfTracePoint(program) => program.attach().map(drop),
-            Program::Lsm(program) => program.attach().map(drop),
-            Program::CgroupSockAddr(program) => program.attach(&scope.root, mode).map(drop),
-            Program::CgroupSock(program) => program.attach(&scope.root, mode).map(drop),
+        let words = || format!("can't attach program {}", probe.program);
+        let link: FdLink = match program(&mut self.ebpf, probe)? {
+            Program::BtfTracePoint(program) => {
+                program.attach().and_then(|id| program.take_link(id)).with_context(words)?.into()
+            }
+            Program::Lsm(program) => {
+                program.attach().and_then(|id| program.take_link(id)).with_context(words)?.into()
+            }
+            Program::CgroupSockAddr(program) => {
+                let attached = program.attach(&scope.root, mode).and_then(|id| program.take_link(id));
+                attached.with_context(words)?.try_into()?
+            }
+            Program::CgroupSock(program) => {
+                let attached = program.attach(&scope.root, mode).and_then(|id| program.take_link(id));
+                attached.with_context(words)?.try_into()?
+            }
             Program::CgroupSkb(program) => {
-                program.attach(&scope.root, CgroupSkbAttachType::Ingress, mode).map(drop)
+                let attached = program.attach(&scope.root, CgroupSkbAttachType::Ingress, mode);
+                attached.and_then(|id| program.take_link(id)).with_context(words)?.try_into()?
             }
             _ => bail!("program {} is attached to interfaces only", probe.program),
-        }
-        .map_err(|error| anyhow!(error).context(format!("can't attach program {}", probe.program)))
+        };
+        let link = match &self.pins {
+            Some(pins) => FdLink::from(pins.pin_link(self.generation, probe.program, link)?),
+            None => link,
+        };
+        self.links.push((probe.program, link));
+        Ok(())
+    }
+
+    /// Where what outlives the agent is pinned, if anything does.
+    pub fn pins(&self) -> Option<&Arc<Pins>> {
+        self.pins.as_ref()
     }
 
     /// A program of the object.
@@ -228,6 +335,14 @@ impl Kernel {
     /// Takes a map out, to be used on its own for as long as programs may be loaded.
     pub fn take(&mut self, name: &str) -> Result<aya::maps::Map> {
         self.ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
+    }
+
+    /// An array to be used on its own.
+    pub fn take_data(&mut self, name: &str) -> Result<MapData> {
+        match self.take(name)? {
+            aya::maps::Map::Array(data) => Ok(data),
+            _ => bail!("the map {name} is no array"),
+        }
     }
 
     /// What the kernel programs log, as a stream of its own.

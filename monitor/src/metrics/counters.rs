@@ -6,12 +6,14 @@ mod interfaces;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use monitor_common::event::{KINDS, Kind};
+
+use crate::kernel::words::Words;
 
 pub use bans::{BanFailure, BanKind, Bans, Reload};
 pub use interfaces::{Change, Interfaces};
@@ -20,6 +22,8 @@ pub use interfaces::{Change, Interfaces};
 #[derive(Debug, Default)]
 pub struct Counters {
     delivered: [AtomicU64; KINDS as usize],
+    /// Where they are counted instead, if what is counted shall outlive the agent.
+    pinned: OnceLock<Words>,
     http: [[AtomicU64; HttpStatus::ALL.len()]; HttpPath::ALL.len()],
     sinks: Mutex<Vec<(Arc<str>, Arc<SinkCounters>)>>,
     canaries: Mutex<BTreeMap<&'static str, Canary>>,
@@ -204,7 +208,7 @@ pub struct Canary {
 impl Counters {
     /// Counts an event that was taken off the ring and decoded.
     pub fn delivered(&self, kind: Kind) {
-        if let Some(counter) = self.delivered.get(kind as usize) {
+        if let Some(counter) = self.delivered_by_kind().get(kind as usize) {
             counter.fetch_add(1, Relaxed);
         }
     }
@@ -212,7 +216,19 @@ impl Counters {
     /// How many events of a kind were delivered.
     #[must_use]
     pub fn delivered_total(&self, kind: Kind) -> u64 {
-        self.delivered.get(kind as usize).map_or(0, |counter| counter.load(Relaxed))
+        self.delivered_by_kind().get(kind as usize).map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Has deliveries be counted there from now on, where what was delivered before is counted already. Must come before
+    /// the first.
+    pub fn count_deliveries_in(&self, words: Words) {
+        if self.pinned.set(words).is_err() {
+            tracing::debug!("deliveries are counted where they were");
+        }
+    }
+
+    fn delivered_by_kind(&self) -> &[AtomicU64] {
+        self.pinned.get().map_or(&self.delivered, Words::all)
     }
 
     /// Counts an HTTP request that was answered.

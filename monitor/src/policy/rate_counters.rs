@@ -15,6 +15,12 @@ pub struct RateCounters {
 }
 
 impl RateCounters {
+    /// Those that there were, by counter.
+    #[must_use]
+    pub fn of(names: Vec<String>) -> Self {
+        Self { names: names.into_iter().map(Arc::from).collect() }
+    }
+
     /// Gives the compiled rate limits of a configuration their counters.
     ///
     /// # Errors

@@ -10,7 +10,13 @@ use std::{
 use anyhow::Result;
 
 use super::{Agent, LIFE, notify::Notify, records::Records, turn};
-use crate::{cgroup::Cgroup, netns::Netns, place::Place, program::Program, wait::deadline};
+use crate::{
+    cgroup::Cgroup,
+    netns::Netns,
+    place::{PINS, Place},
+    program::Program,
+    wait::deadline,
+};
 
 /// Names of files in the agent's own directory.
 pub(super) const CONFIG: &str = "monitor.toml";
@@ -52,7 +58,64 @@ pub struct Setup<'a> {
     events: bool,
     protect: Vec<&'a str>,
     state: Option<PathBuf>,
+    keep: bool,
     rules: String,
+}
+
+/// How an agent was started, to start another in its place.
+#[derive(Debug, Clone)]
+pub(super) struct Again<'a> {
+    netns: Option<&'a Netns>,
+    home: Option<&'a Cgroup>,
+    state: Option<PathBuf>,
+    keep: bool,
+    run_directory: PathBuf,
+}
+
+impl<'a> Again<'a> {
+    /// The command line, for a configuration that is in `place` already.
+    pub(super) fn program(&self, place: &Place) -> Result<Program> {
+        let program = Program::monitor()?.arg("run").arg("--config").arg(place.join(CONFIG));
+        // Never the machine's own: what one scenario bans must not be banned in the next.
+        let state = self.state.clone().unwrap_or_else(|| place.join("state"));
+        let program = program.arg("--run-dir").arg(&self.run_directory);
+        let program = program.arg("--pin-dir").arg(place.join(PINS));
+        // Not refused in silence: a scenario that makes the agent call what it may not ends there.
+        let mut program = program.arg("--state-dir").arg(state).args(["--seccomp", "kill"]);
+        if self.keep {
+            program = program.arg("--keep");
+        }
+        if let Some(netns) = self.netns {
+            program = program.within(netns)?;
+        }
+        if let Some(home) = self.home {
+            program = program.inside(home)?;
+        }
+        Ok(program)
+    }
+
+    /// Starts an agent there and waits until it is ready.
+    pub(super) fn start(self, place: Place, turn: Option<MutexGuard<'static, ()>>) -> Result<Agent<'a>> {
+        let records = Records::new(place.join(RECORDS));
+        let socket = place.join("notify");
+        let _ = fs::remove_file(&socket);
+        let notify = Notify::new(socket)?;
+        let running = self.program(&place)?.env("NOTIFY_SOCKET", notify.path()).start()?;
+        let netns = self.netns;
+        let mut agent =
+            Agent { running, notify, records, metrics: None, netns, place, again: self, _turn: turn };
+        match agent.wait_until_ready(deadline(LIFE)) {
+            Ok(address) => agent.metrics = Some(address),
+            Err(error) => {
+                let said = agent.running.kill_and_tell();
+                let config = fs::read_to_string(agent.place.join(CONFIG)).unwrap_or_default();
+                return Err(
+                    error.context(format!("the agent said:\n{said}\nwith this configuration:\n{config}"))
+                );
+            }
+        }
+        Ok(agent)
+    }
 }
 
 impl<'a> Setup<'a> {
@@ -70,6 +133,7 @@ impl<'a> Setup<'a> {
             events: true,
             protect: Vec::new(),
             state: None,
+            keep: false,
             rules: String::new(),
         }
     }
@@ -134,6 +198,12 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Has what is in force stay so when it is told to stop.
+    pub fn keeping(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
     /// Adds rules and workloads, as TOML.
     pub fn rules(mut self, rules: &str) -> Self {
         self.rules.push_str(rules);
@@ -162,22 +232,15 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// When there is no agent, or the configuration can't be written.
     pub fn program(&self, place: &Place, run_directory: &Path) -> Result<Program> {
-        let config = place.join(CONFIG);
-        fs::write(&config, self.config(&place.join(RECORDS).display().to_string()))?;
+        fs::write(place.join(CONFIG), self.config(&place.join(RECORDS).display().to_string()))?;
         fs::create_dir_all(run_directory)?;
-        let program = Program::monitor()?.arg("run").arg("--config").arg(config);
-        // Never the machine's own: what one scenario bans must not be banned in the next.
-        let state = self.state.clone().unwrap_or_else(|| place.join("state"));
-        let program = program.arg("--run-dir").arg(run_directory);
-        // Not refused in silence: a scenario that makes the agent call what it may not ends there.
-        let mut program = program.arg("--state-dir").arg(state).args(["--seccomp", "kill"]);
-        if let Some(netns) = self.netns {
-            program = program.within(netns)?;
-        }
-        if let Some(home) = self.home {
-            program = program.inside(home)?;
-        }
-        Ok(program)
+        self.again(run_directory).program(place)
+    }
+
+    fn again(&self, run_directory: &Path) -> Again<'a> {
+        let Self { netns, home, state, keep, .. } = self;
+        let run_directory = run_directory.to_owned();
+        Again { netns: *netns, home: *home, state: state.clone(), keep: *keep, run_directory }
     }
 
     /// Starts the agent, when no other test has one, and waits until it is ready.
@@ -195,22 +258,8 @@ impl<'a> Setup<'a> {
     /// As [`Setup::start`].
     pub fn start_beside(self, turn: Option<MutexGuard<'static, ()>>) -> Result<Agent<'a>> {
         let place = Place::new()?;
-        let records = Records::new(place.join(RECORDS));
-        let notify = Notify::new(place.join("notify"))?;
-        let program = self.program(&place, &place.join("run"))?.env("NOTIFY_SOCKET", notify.path());
-        let running = program.start()?;
-        let mut agent =
-            Agent { running, notify, records, metrics: None, netns: self.netns, place, _turn: turn };
-        match agent.wait_until_ready(deadline(LIFE)) {
-            Ok(address) => agent.metrics = Some(address),
-            Err(error) => {
-                let said = agent.running.kill_and_tell();
-                let config = fs::read_to_string(agent.place.join(CONFIG)).unwrap_or_default();
-                return Err(
-                    error.context(format!("the agent said:\n{said}\nwith this configuration:\n{config}"))
-                );
-            }
-        }
-        Ok(agent)
+        let run_directory = place.join("run");
+        drop(self.program(&place, &run_directory)?);
+        self.again(&run_directory).start(place, turn)
     }
 }

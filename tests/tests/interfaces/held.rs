@@ -151,7 +151,7 @@ fn what_a_killed_agent_left_goes_at_the_next_start_and_nothing_else() -> Result<
     let runs = theirs.runs()?;
     ensure!(runs >= SENT as u64, "theirs ran {runs} times");
     let said = agent.stop()?.stderr;
-    ensure!(said.contains("a killed agent left"), "{said}");
+    ensure!(said.contains("an agent before left"), "{said}");
     assert_eq!(stage.server.filters("s0")?, [theirs.id()]);
     Ok(())
 }

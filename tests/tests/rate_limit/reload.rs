@@ -65,8 +65,8 @@ fn what_cannot_be_put_in_force_leaves_the_old_policy_as_it_is() -> Result<()> {
     agent.reconfigure(|text| text.replace("packets =", "packtes ="))?;
     wait(&agent, "invalid", 1)?;
     agent.reconfigure(|text| {
-        let exec = "[[exec]]\nname = \"x\"\ndeny = [\"/nowhere\"]\naction = \"alert\"\n";
-        format!("{}{exec}", text.replace("packtes =", "packets =").replace("1000/s", "1/s"))
+        let text = text.replace("packtes =", "packets =").replace("1000/s", "1/s");
+        text.replace("[[sink]]", "[[sink]]\ntype = \"stdout\"\n\n[[sink]]")
     })?;
     wait(&agent, "needs_restart", 1)?;
     let sent = scene.flood(0, FAMILIES[0], &[("count", 900.0), ("rate", 3000.0)])?;
@@ -76,6 +76,6 @@ fn what_cannot_be_put_in_force_leaves_the_old_policy_as_it_is() -> Result<()> {
     assert_eq!(arrived, 900.0, "a burst of 1000 is what the first policy says");
     let stopped = agent.stop()?;
     assert!(stopped.stderr.contains("packtes"), "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("[[exec]]"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("[[sink]]"), "{}", stopped.stderr);
     Ok(())
 }

@@ -25,10 +25,10 @@ struct Read {
 
 impl Bans {
     /// Enters the bans and penalties of earlier runs. Whatever is wrong with them is told and counted, and no reason not to
-    /// start.
-    pub fn load(&self) {
+    /// start. `inherited` is whether the kernel has kept them itself: then it knows better what penalties there are.
+    pub fn load(&self, inherited: bool) {
         let begun = Instant::now();
-        let saved = self.store.read().unwrap_or_else(|error| {
+        let mut saved = self.store.read().unwrap_or_else(|error| {
             self.counters.bans.failed(BanFailure::Read);
             match self.store.set_aside() {
                 Ok(aside) => {
@@ -38,6 +38,9 @@ impl Bans {
             }
             Vec::new()
         });
+        if inherited {
+            saved.retain(|saved| matches!(saved, Saved::Hand { .. }));
+        }
         if saved.is_empty() {
             return;
         }

@@ -88,7 +88,19 @@ impl Bans {
         }
     }
 
+    /// Writes bans and penalties to the disk now.
+    ///
+    /// # Errors
+    /// When they can't be read or written.
+    pub fn save_now(&self) -> Result<()> {
+        self.unsaved.store(0, Relaxed);
+        self.save(&Now::read())
+    }
+
     fn look(&self, upkeep: &mut Upkeep) -> Result<()> {
+        if self.retired.load(Relaxed) {
+            return Ok(());
+        }
         let now = Now::read();
         let mut book = self.book();
         let ended = book.ended(now.monotonic_ns);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Result;
+use aya::maps::Map;
 use monitor_common::{
     count::{DatabaseCount, Traffic, database_slot},
     limits,
@@ -17,7 +18,6 @@ use monitor_common::{
 
 use super::{Counts, guard, held, modes_and_verdicts};
 use crate::{
-    kernel::load::Kernel,
     metrics::snapshot::{Connections, DatabaseTraffic, Decisions, Lifetimes},
     policy::Names,
 };
@@ -72,10 +72,10 @@ fn slots<'a>(
 
 impl Databases {
     /// Takes over the maps.
-    pub(super) fn new(kernel: &mut Kernel, workloads: usize) -> Result<Self> {
+    pub(super) fn new(mut map: impl FnMut(&str) -> Result<Map>, workloads: usize) -> Result<Self> {
         Ok(Self {
-            counts: kernel.take("DATABASE_COUNTS")?.try_into()?,
-            traffic: kernel.take("TRAFFIC")?.try_into()?,
+            counts: map("DATABASE_COUNTS")?.try_into()?,
+            traffic: map("TRAFFIC")?.try_into()?,
             workloads,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -46,6 +47,8 @@ struct Covered {
     name: String,
     /// What it was attached by.
     how: (Attach, IfHeld),
+    /// Whether its frames have an Ethernet header.
+    ethernet: bool,
     /// Whether it has an entry in INTERFACES.
     entry: bool,
     attached: Attached,
@@ -150,7 +153,10 @@ impl Coverage {
         let entry = self.enter(link)?;
         let how @ (attach, if_held) = self.policy.attach_on(&link.name);
         match kernel.attach_interface(&Wanted { link, attach, if_held }) {
-            Ok(attached) => Ok(Covered { name: link.name.clone(), how, entry, attached }),
+            Ok(attached) => {
+                let (name, ethernet) = (link.name.clone(), link.ethernet);
+                Ok(Covered { name, how, ethernet, entry, attached })
+            }
             Err(Refusal { held, words }) => {
                 if entry {
                     self.forget_entry(link.index);
@@ -286,6 +292,37 @@ impl Coverage {
     pub fn failures(&self) -> impl Iterator<Item = &str> {
         let musts = self.failed.values().filter(|failed| self.selection.must_have(&failed.link.name));
         musts.map(|failed| &*failed.words)
+    }
+
+    /// The ids of all programs that are attached.
+    pub fn programs(&self) -> impl Iterator<Item = u32> {
+        self.covered.values().flat_map(|covered| covered.attached.programs())
+    }
+
+    /// Where what is attached is pinned.
+    pub fn pins(&self) -> impl Iterator<Item = PathBuf> {
+        self.covered.values().flat_map(|covered| covered.attached.pins())
+    }
+
+    /// Puts its own programs where those of another generation may have taken over, and takes off what that one attached.
+    pub fn take_back(&mut self, kernel: &mut Kernel) {
+        for (index, covered) in &mut self.covered {
+            let Covered { name, ethernet, .. } = covered;
+            let link = Link { index: *index, name: name.clone(), ethernet: *ethernet, ..Link::default() };
+            let (attach, if_held) = covered.how;
+            match kernel.attach_interface(&Wanted { link: &link, attach, if_held }) {
+                Ok(attached) => std::mem::replace(&mut covered.attached, attached).hand_over(),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        if let Some(pins) = kernel.pins() {
+            pins.take_off_interfaces(&self.pins().collect::<Vec<_>>());
+        }
+    }
+
+    /// Lets go of what another has taken over.
+    pub fn hand_over(self) {
+        self.covered.into_values().for_each(|covered| covered.attached.hand_over());
     }
 
     /// How many interfaces are covered.

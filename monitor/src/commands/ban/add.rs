@@ -47,7 +47,7 @@ pub struct Args {
 }
 
 /// Reads a time.
-fn duration(text: &str) -> Result<u64, String> {
+pub(crate) fn duration(text: &str) -> Result<u64, String> {
     const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
     const MOST: u64 = 100 * 365 * 86_400;
     let seconds = UNITS.iter().find_map(|(unit, seconds)| {
@@ -56,7 +56,7 @@ fn duration(text: &str) -> Result<u64, String> {
     });
     match seconds {
         Some(seconds) if (1..=MOST).contains(&seconds) => Ok(seconds),
-        Some(_) => Err("a time is from 1s to 100 years; leave it out to ban for good".to_owned()),
+        Some(_) => Err("a time is from 1s to 100 years".to_owned()),
         None => Err("write a number and a unit: 90s, 30m, 12h, 7d or 2w".to_owned()),
     }
 }

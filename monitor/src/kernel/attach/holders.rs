@@ -62,25 +62,25 @@ fn info(id: u32) -> Option<ProgramInfo> {
     loaded_programs().flatten().find(|info| info.id() == id)
 }
 
-/// Takes out filters that an agent left on an interface when it was killed: no link took them away, as it does for all other
-/// ways. How many there were.
+/// Takes out filters that an agent before left on an interface: they are no links, so there is nothing to take over. How many
+/// there were. `but` are programs of ours that stay.
 ///
 /// # Errors
 /// When the kernel refuses to tell, or to take one out.
-pub fn remove_leftovers(interfaces: &mut Interfaces, index: u32) -> Result<usize> {
-    let left: Vec<Filter> =
-        interfaces.filters(index)?.into_iter().filter(|filter| is_leftover(filter.program)).collect();
+pub fn remove_leftovers(interfaces: &mut Interfaces, index: u32, but: &[u32]) -> Result<usize> {
+    let is_left = |filter: &Filter| !but.contains(&filter.program) && is_ours(filter.program);
+    let left: Vec<Filter> = interfaces.filters(index)?.into_iter().filter(is_left).collect();
     for filter in &left {
         interfaces.remove_filter(index, *filter)?;
     }
     Ok(left.len())
 }
 
-/// Whether a program is one of ours, of whatever build, and nobody holds it: not an agent that lives.
-fn is_leftover(id: u32) -> bool {
+/// Whether a program is one of this agent or of one before, of whatever build: not of another that lives.
+pub(super) fn is_ours(id: u32) -> bool {
     let Some(info) = info(id) else { return false };
     let named = info.name_as_str().is_some_and(|name| FILTERS.contains(&name));
-    named && has_our_maps(&info) && !is_held_by_a_process(id)
+    named && has_our_maps(&info) && !is_held_by_another(id)
 }
 
 fn has_our_maps(info: &ProgramInfo) -> bool {
@@ -89,7 +89,8 @@ fn has_our_maps(info: &ProgramInfo) -> bool {
     MAPS.iter().all(|ours| maps.iter().any(|map| map.name_as_str() == Some(ours)))
 }
 
-fn is_held_by_a_process(id: u32) -> bool {
+fn is_held_by_another(id: u32) -> bool {
+    let own = std::process::id().to_string();
     let line = format!("prog_id:\t{id}\n");
     let holds = |directory: fs::ReadDir| {
         directory
@@ -97,5 +98,6 @@ fn is_held_by_a_process(id: u32) -> bool {
             .any(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(&line)))
     };
     let Ok(processes) = fs::read_dir("/proc") else { return true };
-    processes.flatten().any(|process| fs::read_dir(process.path().join("fdinfo")).is_ok_and(holds))
+    let others = processes.flatten().filter(|process| process.file_name() != *own);
+    others.into_iter().any(|process| fs::read_dir(process.path().join("fdinfo")).is_ok_and(holds))
 }

@@ -12,6 +12,7 @@ mod launch;
 mod mount;
 mod net;
 mod obey;
+mod persist;
 mod serve;
 mod talk;
 mod unix;
@@ -64,6 +65,7 @@ fn run(words: &Words) -> Result<()> {
         "spawn" => launch::spawn(words),
         "fork" => launch::fork(words),
         "obey" => obey::obey(),
+        "persist" => persist::persist(words),
         "hold" => hold(),
         "exit" => std::process::exit(words.number("code")?.unwrap_or(0)),
         other => launch::turn::find(other).with_context(|| format!("no command {other:?}"))?(words),

@@ -1,0 +1,50 @@
+//! From records to what people read.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use monitor_common::event::{Record, Unreadable};
+
+use super::{bans::BansInForce, counters::KernelCounters, generation::Generation};
+use crate::{
+    metrics::Counters,
+    pipeline::{detect, enrich::Enricher},
+    policy::Names,
+    sink::Sinks,
+};
+
+/// What the event loop works with.
+pub(super) struct Telling {
+    pub(super) enricher: Enricher,
+    pub(super) names: Names,
+    pub(super) counters: Arc<Counters>,
+    pub(super) kernel: Arc<KernelCounters>,
+    pub(super) sinks: Sinks,
+    pub(super) bans: BansInForce,
+}
+
+impl Telling {
+    /// Tells one.
+    pub(super) fn tell(&mut self, record: Result<Record<'_>, Unreadable>) {
+        match record {
+            Ok(record) => {
+                self.counters.delivered(record.kind());
+                let mut event = self.enricher.complete(&record, &self.names);
+                event.finding = detect::finding(record.header(), &event, &self.names);
+                self.enricher.add_ancestry(&mut event);
+                self.sinks.send(&Arc::new(event));
+            }
+            Err(error) => {
+                tracing::error!("a record could not be read: {error:?}; agent and kernel programs don't fit");
+                self.kernel.unreadable[0].fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Tells of another generation from now on. The one before is off its hooks: what it saw is told in the words of its policy.
+    pub(super) fn turn_to(&mut self, before: &mut Generation, now: &Generation) {
+        before.source.rest(|record| self.tell(record));
+        self.names.clone_from(&now.names);
+        self.kernel = Arc::clone(&now.counters);
+        self.bans.set(now.bans.clone());
+    }
+}

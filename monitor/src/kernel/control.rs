@@ -1,0 +1,102 @@
+//! The one map entry that all generations of kernel programs look at: who judges, and whether an agent lives.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, Map, MapData};
+use monitor_common::settings::Control as Entry;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Longer than a kernel program takes to decide.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// The entry. The agent is the only one to write it, but for the kernel's note that the agent has gone.
+pub struct Control {
+    map: Mutex<Array<MapData, Entry>>,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Over the map.
+    ///
+    /// # Errors
+    /// When it is no array.
+    pub fn new(map: MapData) -> Result<Self> {
+        Ok(Self { map: Mutex::new(Map::Array(map).try_into()?) })
+    }
+
+    /// The entry as it is.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn read(&self) -> Result<Entry> {
+        self.map().get(&0, 0).context("can't read CONTROL")
+    }
+
+    /// Changes the entry.
+    ///
+    /// # Errors
+    /// As the kernel says; then nothing is changed.
+    pub fn change(&self, change: impl FnOnce(&mut Entry)) -> Result<()> {
+        let mut map = self.map();
+        let mut entry = map.get(&0, 0).context("can't read CONTROL")?;
+        change(&mut entry);
+        map.set(0, entry, 0).context("can't write CONTROL")
+    }
+
+    /// Has a generation judge from now on. With a time in nanoseconds it is on trial: the one in force judges again when that
+    /// has passed, unless it is confirmed.
+    ///
+    /// # Errors
+    /// As the kernel says; then the one in force still is.
+    pub fn switch(&self, generation: u64, trial_ns: Option<u64>) -> Result<()> {
+        let now = since_boot();
+        self.change(|entry| {
+            entry.overlap = 1;
+            entry.before = entry.in_force(now);
+            entry.until_ns = trial_ns.map_or(0, |trial| now.saturating_add(trial));
+            entry.generation = generation;
+        })?;
+        // Whoever read the entry before has decided by then.
+        std::thread::sleep(MOMENT);
+        self.change(|entry| entry.overlap = 0)
+    }
+
+    /// The generation in force is no longer on trial.
+    ///
+    /// # Errors
+    /// As the kernel says; or when the trial is over.
+    pub fn confirm(&self) -> Result<()> {
+        let entry = self.read()?;
+        if entry.until_ns != 0 && since_boot() > entry.until_ns {
+            bail!("the time to confirm it is over; the policy before is in force");
+        }
+        self.change(|entry| entry.until_ns = 0)
+    }
+
+    /// Says that the agent is alive.
+    pub fn beat(&self) {
+        if let Err(error) = self.change(|entry| entry.beat_ns = since_boot()) {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, Array<MapData, Entry>> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nanoseconds since boot, suspended time included.
+#[must_use]
+pub fn since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
