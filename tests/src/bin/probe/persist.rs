@@ -68,9 +68,13 @@ fn connects(words: &Words, to: SocketAddr, tag: &str, end: &AtomicBool) -> Value
 }
 
 fn at_a_pace(end: &AtomicBool, mut once: impl FnMut()) {
-    while !end.load(Relaxed) {
+    // Once in any case.
+    loop {
         let begun = Instant::now();
         once();
+        if end.load(Relaxed) {
+            return;
+        }
         thread::sleep(PACE.saturating_sub(begun.elapsed()));
     }
 }
