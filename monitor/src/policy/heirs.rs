@@ -112,7 +112,7 @@ mod tests {
 
     fn masks(config: &Config) -> Masks {
         let accounts = AnyAccounts::new(None);
-        let host = Host { tree: None, accounts: &accounts, cannot: Unenforceable { exec: None, unix: None } };
+        let host = Host { tree: None, accounts: &accounts, cannot: Unenforceable::default() };
         Compiled::new(config, &host).unwrap().masks
     }
 
