@@ -7,12 +7,15 @@
 
 mod collect;
 mod counters;
+mod dashboard;
 mod docs;
 mod facts;
+mod histogram;
 mod metric;
 mod plain;
 mod process;
 mod read;
+mod series;
 pub mod snapshot;
 mod table;
 #[cfg(test)]
@@ -26,11 +29,12 @@ use std::{
 use prometheus_client::{encoding::text, registry::Registry};
 
 pub use counters::{
-    BanFailure, BanKind, Canary, Change, ControlOutcome, Counters, HttpPath, HttpStatus, Loss, Reload,
-    SinkCounters,
+    BanFailure, BanKind, Canary, Change, ControlOutcome, Counters, HttpPath, HttpStatus, Loss, Penalties,
+    Reload, SinkCounters,
 };
+pub use dashboard::dashboard;
 pub use docs::markdown;
-pub use facts::{Attachment, Build, Capability, Facts, Interfaces, Policy, Uncovered};
+pub use facts::{Attachment, Build, Capability, Facts, Interfaces, Policy, Rule, Uncovered};
 pub use metric::{Chapter, Metric, Type, Unit};
 pub use snapshot::{KernelState, Snapshot};
 pub use table::METRICS;

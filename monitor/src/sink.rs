@@ -176,7 +176,13 @@ impl Sinks {
 
 impl Sink {
     fn send(&self, event: Arc<Event>) {
-        match self.queue.try_send(Message::Event(event)) {
+        // Before, for its thread may be faster.
+        self.counters.enqueue();
+        let sent = self.queue.try_send(Message::Event(event));
+        if sent.is_err() {
+            self.counters.dequeue();
+        }
+        match sent {
             Ok(()) => {
                 self.queued.fetch_add(1, Relaxed);
             }
@@ -267,6 +273,7 @@ fn start(spec: Spec, counters: &Counters) -> Result<Sink> {
 
 fn spawn(base: &'static str, work: Work, events: bool, capacity: usize, counters: &Counters) -> Result<Sink> {
     let (name, counters) = counters.add_sink(base);
+    counters.set_capacity(capacity);
     let (sender, queue) = mpsc::channel(capacity);
     let (finished, done) = oneshot::channel();
     let switches = Arc::<Switches>::default();

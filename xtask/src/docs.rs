@@ -20,9 +20,10 @@ pub struct Args {
 }
 
 /// Each generated file, and the arguments with which the agent prints it.
-const FILES: [(&str, &[&str]); 5] = [
+const FILES: [(&str, &[&str]); 6] = [
     ("docs/monitor.schema.json", &["schema"]),
     ("docs/metrics.md", &["docs", "metrics"]),
+    ("deploy/grafana/monitor.json", &["docs", "dashboard"]),
     ("docs/cli.md", &["docs", "cli"]),
     ("docs/findings.md", &["docs", "findings"]),
     ("docs/findings.schema.json", &["schema", "findings"]),

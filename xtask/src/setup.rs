@@ -45,15 +45,17 @@ pub enum Purpose {
     Package,
     /// `bench`: also what the agent is compared with
     Bench,
-    /// The scenarios of `test`, as root: also receivers of findings
+    /// The scenarios of `test`, as root: also receivers of findings, and readers of metrics
     Scenarios,
+    /// The stage `alerts` of `test`: what checks alert rules
+    Alerts,
 }
 
 impl Purpose {
     fn steps(self) -> &'static [Step] {
         use Step::{
-            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Qemu, Receivers,
-            RustSrc, Rustfmt, Toolchain,
+            BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Prometheus, Qemu,
+            Receivers, RustSrc, Rustfmt, Toolchain,
         };
         match self {
             Self::Build => &[Toolchain, RustSrc, BpfLinker],
@@ -62,7 +64,8 @@ impl Purpose {
             Self::Lint => &[Toolchain, RustSrc, BpfLinker, Clippy, Rustfmt, CargoDeny],
             Self::Package => &[Toolchain, RustSrc, BpfLinker, Musl, CargoDeb],
             Self::Bench => &[Toolchain, RustSrc, BpfLinker, Musl, ExecTracer, PacketFilters],
-            Self::Scenarios => &[Receivers],
+            Self::Scenarios => &[Receivers, Prometheus],
+            Self::Alerts => &[Prometheus],
         }
     }
 }

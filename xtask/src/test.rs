@@ -37,6 +37,8 @@ enum Stage {
     Unit,
     /// Whether the generated docs are current
     Docs,
+    /// The alert rules, by promtool
+    Alerts,
     /// Scenarios on this machine's kernel; need root
     Scenarios,
     /// The Debian package, installed and removed over a copy of this system; needs root
@@ -74,6 +76,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         match stage {
             Stage::Unit => unit(args, context, &mut stages),
             Stage::Docs => stages.run("docs are current", || docs::generate(context, true)),
+            Stage::Alerts => match setup::out_of_reach(context, Purpose::Alerts)? {
+                Some(missing) => {
+                    stages.leave_out("alert rules", &format!("only root can install the {missing}"))
+                }
+                None => stages.run("alert rules", || alerts(context)),
+            },
             Stage::Scenarios if !context.is_root() => stages.leave_out(
                 "scenarios",
                 &format!("they load kernel programs, which needs root: run\n  {}", context.how_to_be_root()),
@@ -108,6 +116,17 @@ fn unit(args: &Args, context: &Context, stages: &mut Stages) {
     stages.run("units: agent and tools", || {
         cargo_test(args, context, &["--workspace", "--exclude", "monitor-common", "--exclude", "tests"], &[])
     });
+}
+
+/// Whether the alert rules are sound, and raise what they should and nothing else.
+fn alerts(context: &Context) -> Result<()> {
+    setup::ensure(context, Purpose::Alerts)?;
+    let promtool = |what: &str, file: &str| {
+        let rules = Cmd::new(context, "promtool").args([what, "rules"]);
+        rules.arg(context.path("deploy/prometheus").join(file)).run()
+    };
+    promtool("check", "monitor.rules.yml")?;
+    promtool("test", "monitor.tests.yml")
 }
 
 fn scenarios(args: &Args, context: &Context) -> Result<()> {

@@ -2,10 +2,11 @@
 
 mod booked;
 mod databases;
+mod maps;
 
 use std::{
     fmt,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -22,8 +23,8 @@ use monitor_common::{
     policy::{Mode, RuleKind, verdict},
 };
 
-use self::booked::Booked;
 pub use self::booked::{Kept, Sums};
+use self::{booked::Booked, maps::Maps};
 use super::held;
 use crate::{
     kernel::{load::Kernel, probes::Probe},
@@ -49,6 +50,7 @@ pub struct KernelCounters {
     /// The most packets over a limit that were found not to be reported.
     repeated: AtomicU64,
     programs: Vec<(&'static Probe, aya::programs::ProgramFd)>,
+    maps: Maps,
     /// Records that could not be read, by the code of their kind where it is known.
     pub unreadable: [AtomicU64; KINDS as usize],
     /// What the watcher found last.
@@ -112,6 +114,7 @@ impl KernelCounters {
             source_capacity,
             repeated: AtomicU64::new(0),
             programs,
+            maps: Maps::new(kernel),
             unreadable: Default::default(),
             gauges: Gauges::default(),
             held: Arc::default(),
@@ -225,28 +228,48 @@ impl KernelCounters {
         [(Kind::Limit, Count::Seen, seen), (Kind::Limit, Count::Repeated, repeated)]
     }
 
+    /// Counts the entries of maps anew.
+    pub fn count_maps(&self) {
+        self.maps.count();
+    }
+
+    fn maps(&self, tracked: u64) -> Vec<Map> {
+        let known = |mut map: Map| {
+            match &*map.name {
+                "PROCESSES" => map.entries = Some(self.gauges.processes.load(Relaxed)),
+                // An entry of the map is a set of places.
+                "SOURCES" => (map.entries, map.capacity) = (Some(tracked), self.source_capacity),
+                _ => {}
+            }
+            map
+        };
+        self.maps.read().map(known).collect()
+    }
+
     /// Runs of each program, and those the kernel skipped because the program was already running on that CPU.
     fn programs(&self) -> (Vec<Program>, Vec<(Kind, &'static str, u64)>) {
         let mut runs = Vec::new();
         let mut lost = Vec::new();
         for (probe, fd) in &self.programs {
-            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-            let Ok(info) = std::fs::read_to_string(path) else { continue };
-            let number = |key: &str| {
-                let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-                line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
-            };
-            runs.push(Program {
-                name: probe.program.into(),
-                runs: number("run_cnt"),
-                run_seconds: number("run_time_ns") as f64 / 1e9,
-            });
+            let keys = ["run_cnt", "run_time_ns", "recursion_misses"];
+            let [count, ns, missed] = fd_info(fd.as_fd().as_raw_fd(), &keys);
+            let run_seconds = ns as f64 / 1e9;
+            runs.push(Program { name: probe.program.into(), runs: count, run_seconds });
             if let Some(kind) = probe.feeds.first() {
-                lost.push((*kind, "recursion", number("recursion_misses")));
+                lost.push((*kind, "recursion", missed));
             }
         }
         (runs, lost)
     }
+}
+
+/// Numbers that the kernel tells of what is behind a descriptor; 0 for what it doesn't.
+fn fd_info<const N: usize>(fd: RawFd, keys: &[&str; N]) -> [u64; N] {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    keys.map(|key| {
+        let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    })
 }
 
 fn modes_and_verdicts() -> impl Iterator<Item = (Mode, u8)> {
@@ -282,13 +305,6 @@ impl KernelState for KernelCounters {
         let in_force = self.in_force();
         let names = &in_force.names;
         let rate_limits = names.rules(RuleKind::RateLimit).iter();
-        let processes = Map {
-            name: "PROCESSES".into(),
-            entries: self.gauges.processes.load(Relaxed),
-            capacity: limits::PROCESSES.into(),
-        };
-        let tracked =
-            Map { name: "SOURCES".into(), entries: sources.iter().sum(), capacity: self.source_capacity };
         let Sums { decisions, databases, traffic } = self.sums(names);
         Snapshot {
             events: Kind::ALL.iter().flat_map(event).chain([held]).chain(self.limit_events()).collect(),
@@ -302,7 +318,7 @@ impl KernelState for KernelCounters {
             sources: rate_limits.zip(&sources).map(|((name, _), count)| (Arc::clone(name), *count)).collect(),
             stats: Stat::ALL.map(|stat| (stat, sum(&self.stats, stat as u32))).to_vec(),
             programs,
-            maps: vec![processes, tracked],
+            maps: self.maps(sources.iter().sum()),
             processes_unknown: self.gauges.processes_unknown.load(Relaxed),
             files_replaced: self.gauges.files_replaced.load(Relaxed),
             files_unverified: self.gauges.files_unverified.load(Relaxed),

@@ -22,7 +22,6 @@ use super::{
 use crate::{
     config::Config,
     host::{accounts::Accounts, file::Tree, ssh::Ssh},
-    kernel::object,
     metrics::{self, Reload},
     policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
@@ -214,10 +213,9 @@ impl Reloader {
     }
 
     fn tell(&self, config: &Config, policies: u64) {
-        let sha256 = object::hex(&config.sha256);
         tracing::info!(policies, "the new policy is in force: {} rate limits", config.rate_limits.len());
         self.around.metrics.update_facts(|facts| {
-            facts.policy = Some(metrics::Policy { sha256, generation: policies, mode: config.mode.name() });
+            facts.policy = Some(metrics::Policy::new(config, policies));
         });
     }
 }

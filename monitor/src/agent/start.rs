@@ -339,18 +339,13 @@ pub(super) fn tell_capabilities(
         }
     }
     metrics.update_facts(|facts| {
-        facts.build =
-            Build { version: env!("CARGO_PKG_VERSION").to_owned(), object_sha256: object::sha256() };
+        facts.build = Build::of_this_agent(object::sha256());
         let fact = |capability: &Capability| metrics::Capability {
             feature: capability.feature,
             state: capability.state,
             reason: capability.reason,
         };
         facts.capabilities = capabilities.iter().map(fact).collect();
-        facts.policy = Some(metrics::Policy {
-            sha256: object::hex(&config.sha256),
-            generation: policies,
-            mode: config.mode.name(),
-        });
+        facts.policy = Some(metrics::Policy::new(config, policies));
     });
 }

@@ -303,6 +303,7 @@ impl Watcher {
             counters.gauges.processes.store(self.processes.keys().flatten().count() as u64, Relaxed);
             *counters.gauges.sources.lock().unwrap_or_else(PoisonError::into_inner) =
                 self.sources(&counters.in_force());
+            counters.count_maps();
             if let Some(holdings) = &mut self.holdings {
                 holdings.look(&self.tree, &self.policy, &self.processes);
             }

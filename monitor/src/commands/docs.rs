@@ -22,6 +22,8 @@ pub struct Args {
 pub enum Topic {
     /// Every metric.
     Metrics,
+    /// The Grafana dashboard, as it is imported.
+    Dashboard,
     /// Every command.
     Cli,
     /// Every field of findings and events.
@@ -38,6 +40,7 @@ const WIDTH: usize = 100;
 pub fn run(args: &Args, cli: clap::Command) -> anyhow::Result<ExitCode> {
     let document = match args.topic {
         Topic::Metrics => metrics::markdown(),
+        Topic::Dashboard => metrics::dashboard(),
         Topic::Cli => markdown(cli),
         Topic::Findings => json::schema::markdown(),
     };

@@ -7,7 +7,6 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use monitor_common::count::LIFETIMES_MS;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
@@ -16,8 +15,8 @@ use prometheus_client::{
 };
 
 use super::{
-    Canary, Facts, METRICS, Metric, SinkCounters, Snapshot, Sources, Type, Unit, counters::Counters,
-    process::ProcessStats, snapshot::Lifetimes,
+    Canary, Facts, METRICS, Metric, Penalties, SinkCounters, Snapshot, Sources, Type, Unit,
+    counters::Counters, histogram::Histogram, process::ProcessStats, series::Series, snapshot::Lifetimes,
 };
 
 /// Everything that one scrape shows, read at one time.
@@ -29,7 +28,8 @@ pub(super) struct View {
     pub counters: Arc<Counters>,
     pub sinks: Vec<(Arc<str>, Arc<SinkCounters>)>,
     pub canaries: Vec<(&'static str, Canary)>,
-    pub penalties: Vec<(Arc<str>, u64)>,
+    pub penalties: Vec<Penalties>,
+    pub series: Arc<Series>,
     pub process: Option<ProcessStats>,
 }
 
@@ -42,14 +42,37 @@ pub(super) struct Samples<'v>(BTreeMap<Vec<&'v str>, Number>);
 pub(super) enum Number {
     Int(u64),
     Float(f64),
-    Histogram(Lifetimes),
+    Histogram(Histogram),
 }
 
 impl<'v> Samples<'v> {
     /// Adds a value; values with the same labels are added up, for a series may be exposed only once.
     pub fn add<const N: usize>(&mut self, labels: [&'v str; N], value: impl Into<Number>) {
         let value = value.into();
-        self.0.entry(labels.to_vec()).and_modify(|sum| *sum = *sum + value).or_insert(value);
+        self.insert(labels.to_vec(), value);
+    }
+
+    fn insert(&mut self, labels: Vec<&'v str>, value: Number) {
+        self.0.entry(labels).and_modify(|sum| *sum = *sum + value).or_insert(value);
+    }
+
+    /// Adds up what doesn't fit, under labels that all have one value; how many that were.
+    pub fn fold(self, other: &'v str, mut fits: impl FnMut(&[&'v str]) -> bool) -> (Self, u64) {
+        let (mut kept, mut folded) = (Self::default(), 0);
+        for (labels, value) in self.0 {
+            if fits(&labels) {
+                kept.insert(labels, value);
+            } else {
+                kept.insert(vec![other; labels.len()], value);
+                folded += 1;
+            }
+        }
+        (kept, folded)
+    }
+
+    #[cfg(test)]
+    pub fn values(&self) -> impl Iterator<Item = (&[&'v str], f64)> {
+        self.0.iter().map(|(labels, value)| (&labels[..], value.as_f64()))
     }
 }
 
@@ -67,6 +90,12 @@ impl From<f64> for Number {
 
 impl From<Lifetimes> for Number {
     fn from(value: Lifetimes) -> Self {
+        Self::Histogram((&value).into())
+    }
+}
+
+impl From<Histogram> for Number {
+    fn from(value: Histogram) -> Self {
         Self::Histogram(value)
     }
 }
@@ -78,7 +107,7 @@ impl Add for Number {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => Self::Int(a.wrapping_add(b)),
             (Self::Histogram(mut a), Self::Histogram(b)) => {
-                a.add(b.sum, &b.counts);
+                a.add(&b);
                 Self::Histogram(a)
             }
             (a, b) => Self::Float(a.as_f64() + b.as_f64()),
@@ -102,11 +131,12 @@ impl Number {
 #[derive(Debug)]
 pub(super) struct TableCollector {
     sources: Arc<Sources>,
+    series: Arc<Series>,
 }
 
 impl TableCollector {
     pub fn new(sources: Arc<Sources>) -> Self {
-        Self { sources }
+        Self { sources, series: Arc::default() }
     }
 
     fn view(&self) -> View {
@@ -121,6 +151,7 @@ impl TableCollector {
             sinks: counters.sinks(),
             canaries: counters.canaries(),
             penalties: counters.bans.penalties(),
+            series: Arc::clone(&self.series),
             counters,
             process: ProcessStats::read(),
         }
@@ -137,6 +168,7 @@ impl Collector for TableCollector {
 fn encode_metric(metric: &Metric, view: &View, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let mut samples = Samples::default();
     (metric.read)(view, &mut samples);
+    let samples = view.series.bound(metric, samples);
     let unit = match metric.unit {
         Unit::None => None,
         Unit::Bytes => Some(registry::Unit::Bytes),
@@ -165,11 +197,9 @@ fn encode_metric(metric: &Metric, view: &View, encoder: &mut DescriptorEncoder) 
 
 fn encode_number(kind: Type, number: Number, mut encoder: MetricEncoder) -> fmt::Result {
     match (kind, number) {
-        (_, Number::Histogram(lifetimes)) => {
-            let bounds = LIFETIMES_MS.iter().map(|ms| *ms as f64 / 1000.0).chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(lifetimes.counts).collect();
-            let count = lifetimes.counts.iter().sum();
-            encoder.encode_histogram::<NoLabelSet>(lifetimes.sum, count, &buckets, None)
+        (_, Number::Histogram(histogram)) => {
+            let (count, classes) = (histogram.count(), histogram.classes());
+            encoder.encode_histogram::<NoLabelSet>(histogram.sum, count, &classes, None)
         }
         (Type::Counter, Number::Int(value)) => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
         (Type::Counter, Number::Float(value)) => encoder.encode_counter::<NoLabelSet, _, f64>(&value, None),

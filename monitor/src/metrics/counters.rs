@@ -2,6 +2,7 @@
 
 mod bans;
 mod interfaces;
+mod sinks;
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +16,9 @@ use monitor_common::event::{KINDS, Kind};
 
 use crate::kernel::words::Words;
 
-pub use bans::{BanFailure, BanKind, Bans, Reload};
+pub use bans::{BanFailure, BanKind, Bans, Penalties, Reload};
 pub use interfaces::{Change, Interfaces};
+pub use sinks::{Loss, SinkCounters};
 
 /// What the agent itself counts.
 #[derive(Debug, Default)]
@@ -33,64 +35,6 @@ pub struct Counters {
     pub bans: Bans,
     /// Of interfaces.
     pub interfaces: Interfaces,
-}
-
-/// What a sink counts: each event offered to it ends up in exactly one of these.
-#[derive(Debug, Default)]
-pub struct SinkCounters {
-    delivered: AtomicU64,
-    folded: AtomicU64,
-    lost: [AtomicU64; Loss::ALL.len()],
-}
-
-/// Why a sink lost an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// The sink's queue was full.
-    QueueFull,
-    /// Writing failed.
-    IoError,
-    /// The disk, or the quota, was full.
-    DiskFull,
-    /// The reader had gone away and the sink was closed.
-    Closed,
-    /// Still in the queue when the agent had to end.
-    Shutdown,
-    /// The queue was full because the receiver is away.
-    Unreachable,
-    /// The receiver said that it will never take it.
-    Rejected,
-    /// It is larger than the receiver, or the way there, takes.
-    TooLarge,
-}
-
-impl Loss {
-    /// All.
-    pub const ALL: [Self; 8] = [
-        Self::QueueFull,
-        Self::IoError,
-        Self::DiskFull,
-        Self::Closed,
-        Self::Shutdown,
-        Self::Unreachable,
-        Self::Rejected,
-        Self::TooLarge,
-    ];
-
-    /// The `reason` label.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::IoError => "io_error",
-            Self::DiskFull => "disk_full",
-            Self::Closed => "closed",
-            Self::Shutdown => "shutdown",
-            Self::Unreachable => "unreachable",
-            Self::Rejected => "rejected",
-            Self::TooLarge => "too_large",
-        }
-    }
 }
 
 /// What was asked of the HTTP server.
@@ -301,41 +245,6 @@ impl Counters {
     }
 }
 
-impl SinkCounters {
-    /// Counts a finding that was taken for a summary.
-    pub fn folded(&self) {
-        self.folded.fetch_add(1, Relaxed);
-    }
-
-    /// How many were.
-    #[must_use]
-    pub fn folded_total(&self) -> u64 {
-        self.folded.load(Relaxed)
-    }
-
-    /// Counts events that were written.
-    pub fn delivered(&self, count: u64) {
-        self.delivered.fetch_add(count, Relaxed);
-    }
-
-    /// Counts events that were not.
-    pub fn lost(&self, reason: Loss, count: u64) {
-        self.lost[reason as usize].fetch_add(count, Relaxed);
-    }
-
-    /// How many events were written.
-    #[must_use]
-    pub fn delivered_total(&self) -> u64 {
-        self.delivered.load(Relaxed)
-    }
-
-    /// How many were lost for this reason.
-    #[must_use]
-    pub fn lost_total(&self, reason: Loss) -> u64 {
-        self.lost[reason as usize].load(Relaxed)
-    }
-}
-
 /// A panic elsewhere leaves counters that are still good to read.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -347,7 +256,6 @@ mod tests {
 
     #[test]
     fn indices_of_the_enums_are_their_places() {
-        assert!(Loss::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index));
         assert!(HttpPath::ALL.iter().enumerate().all(|(index, path)| *path as usize == index));
         assert!(HttpStatus::ALL.iter().enumerate().all(|(index, status)| *status as usize == index));
     }

@@ -9,7 +9,12 @@ use monitor_common::{
     policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
-use super::{Chapter, Exposition, HttpPath, HttpStatus, Loss, METRICS, read::NO_WORKLOAD};
+use super::{
+    Chapter, Exposition, HttpPath, HttpStatus, Loss, METRICS,
+    read::NO_WORKLOAD,
+    series::{MOST, OTHER},
+};
+use crate::config::Level;
 
 /// The metrics as a Markdown document.
 #[must_use]
@@ -36,6 +41,14 @@ pub fn markdown() -> String {
         }
     }
     out.push_str("\n## Labels\n\nValues come from names in the policy and from these sets.\n\n");
+    let _ = write!(
+        out,
+        "A metric shows {MOST} sets of labels at most. What has no room is added up in one series whose labels all say \
+         `{OTHER}`, and `monitor_series_folded_total` counts it; a counter that has a series of its own keeps it.\n\n\
+         How bad a rule's findings are is said once, by `monitor_rule_info`, to join with:\n\n\
+         ```promql\nsum by (severity) (\n  rate(monitor_findings_total[5m])\n  * on (job, instance, rule, kind) group_left \
+         (severity) monitor_rule_info\n)\n```\n\n"
+    );
     out.push_str("| label | of | values |\n|---|---|---|\n");
     for (label, of, values) in label_values() {
         let _ = writeln!(out, "| `{label}` | {of} | {values} |");
@@ -52,6 +65,7 @@ fn label_values() -> Vec<(&'static str, &'static str, String)> {
     let lost = list(reasons(Family::Lost));
     vec![
         ("kind", "events", list(Kind::ALL.iter().map(|kind| kind.name()))),
+        ("severity", "rules", list(Level::ALL.iter().map(|level| level.name()))),
         ("kind", "findings", list(RuleKind::ALL.iter().map(|kind| kind.name()))),
         ("verdict", "all", list(verdicts)),
         ("mode", "rules and policy", list(Mode::ALL.iter().map(|mode| mode.name()))),

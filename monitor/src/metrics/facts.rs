@@ -1,5 +1,11 @@
 //! What the `_info` metrics say: facts that change seldom or never while the agent runs.
 
+use std::sync::Arc;
+
+use monitor_common::policy::RuleKind;
+
+use crate::config::{About, Config};
+
 /// Facts about this agent on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -20,6 +26,17 @@ pub struct Build {
     pub version: String,
     /// SHA-256 of the embedded kernel object, in hexadecimal; empty if it was built without.
     pub object_sha256: String,
+    /// Release of the running kernel.
+    pub kernel: String,
+}
+
+impl Build {
+    /// Of this program, on this kernel.
+    #[must_use]
+    pub fn of_this_agent(object_sha256: String) -> Self {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), object_sha256, kernel }
+    }
 }
 
 /// One feature of the kernel that a rule or an event may need.
@@ -96,4 +113,50 @@ pub struct Policy {
     pub generation: u64,
     /// The mode of rules that don't name one.
     pub mode: &'static str,
+    /// Its rules.
+    pub rules: Arc<[Rule]>,
+}
+
+/// What a rule says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// How bad what it reports is.
+    pub severity: &'static str,
+    /// The chapter of good practice that it belongs to; may be empty.
+    pub practice: String,
+    /// Techniques of ATT&CK, sorted and separated by commas: one series a rule, or there would be nothing to join with.
+    pub attack: String,
+}
+
+impl Policy {
+    /// That of a configuration in force.
+    #[must_use]
+    pub fn new(config: &Config, generation: u64) -> Self {
+        let rule = |kind: RuleKind, name: &str, about: &About| {
+            let mut attack = about.attack.clone();
+            attack.sort();
+            Rule {
+                name: name.to_owned(),
+                kind: kind.name(),
+                severity: about.severity.name(),
+                practice: about.practice.clone().unwrap_or_default(),
+                attack: attack.join(","),
+            }
+        };
+        let execs = config.execs.iter().map(|it| rule(RuleKind::Exec, &it.name, &it.about));
+        let databases = config.databases.iter().map(|it| rule(RuleKind::Database, &it.name, &it.about));
+        let limits = config.rate_limits.iter().map(|it| rule(RuleKind::RateLimit, &it.name, &it.about));
+        let raw = config.raw_sockets.iter();
+        let raw = raw.map(|it| rule(RuleKind::RawSockets, RuleKind::RawSockets.name(), &it.about));
+        Self {
+            sha256: config.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            generation,
+            mode: config.mode.name(),
+            rules: execs.chain(databases).chain(limits).chain(raw).collect(),
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 mod bans;
 mod databases;
+mod facts;
 mod interfaces;
+mod kernel;
+mod sinks;
 
 use monitor_common::{
     count::{Family, Outcome, Stat},
@@ -11,16 +14,25 @@ use monitor_common::{
 };
 
 use super::{
-    HttpPath, HttpStatus, Loss,
+    HttpPath, HttpStatus, METRICS,
     collect::{Samples, View},
     snapshot::Packets,
 };
 
-pub(super) use bans::{bans_active, bans_state_failures, control_requests, penalties_active, policy_reloads};
+pub(super) use bans::{
+    bans_active, bans_state_failures, control_requests, penalties_active, penalties_repeated, policy_reloads,
+};
 pub(super) use databases::{
     NO_WORKLOAD, database_connections, database_duration, database_open, database_received, database_sent,
 };
+pub(super) use facts::{build, capability, kernel, policy, rule};
 pub(super) use interfaces::{attach, attach_left_out, changes, covered, uncovered};
+
+pub(super) use kernel::{map_bytes, map_capacity, map_entries, program_run_seconds, program_runs};
+pub(super) use sinks::{
+    sink_bytes, sink_delivered, sink_errors, sink_folded, sink_latency, sink_lost, sink_queue,
+    sink_queue_capacity, sink_queue_most,
+};
 
 pub(super) fn events_seen<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (kind, count, value) in view.kernel.iter().flat_map(|kernel| &kernel.events) {
@@ -129,22 +141,6 @@ pub(super) fn sources_tracked<'v>(view: &'v View, out: &mut Samples<'v>) {
     }
 }
 
-pub(super) fn capability<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for capability in &view.facts.capabilities {
-        out.add([capability.feature, capability.state, capability.reason], 1u64);
-    }
-}
-
-pub(super) fn policy<'v>(view: &'v View, out: &mut Samples<'v>) {
-    if let (Some(policy), Some(generation)) = (&view.facts.policy, &view.generation) {
-        out.add([&*policy.sha256, generation, policy.mode], 1u64);
-    }
-}
-
-pub(super) fn build<'v>(view: &'v View, out: &mut Samples<'v>) {
-    out.add([&*view.facts.build.version, &*view.facts.build.object_sha256], 1u64);
-}
-
 pub(super) fn enforcement_live<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (path, canary) in &view.canaries {
         out.add([path], u64::from(canary.live));
@@ -215,50 +211,6 @@ pub(super) fn exec_hook_runs<'v>(view: &'v View, out: &mut Samples<'v>) {
     }
 }
 
-pub(super) fn program_runs<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for program in view.kernel.iter().flat_map(|kernel| &kernel.programs) {
-        out.add([&*program.name], program.runs);
-    }
-}
-
-pub(super) fn program_run_seconds<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for program in view.kernel.iter().flat_map(|kernel| &kernel.programs) {
-        out.add([&*program.name], program.run_seconds);
-    }
-}
-
-pub(super) fn map_entries<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for map in view.kernel.iter().flat_map(|kernel| &kernel.maps) {
-        out.add([&*map.name], map.entries);
-    }
-}
-
-pub(super) fn map_capacity<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for map in view.kernel.iter().flat_map(|kernel| &kernel.maps) {
-        out.add([&*map.name], map.capacity);
-    }
-}
-
-pub(super) fn sink_delivered<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for (name, sink) in &view.sinks {
-        out.add([&**name], sink.delivered_total());
-    }
-}
-
-pub(super) fn sink_folded<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for (name, sink) in &view.sinks {
-        out.add([&**name], sink.folded_total());
-    }
-}
-
-pub(super) fn sink_lost<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for (name, sink) in &view.sinks {
-        for reason in Loss::ALL {
-            out.add([&**name, reason.name()], sink.lost_total(reason));
-        }
-    }
-}
-
 pub(super) fn http_requests<'v>(view: &'v View, out: &mut Samples<'v>) {
     for path in HttpPath::ALL {
         for status in HttpStatus::ALL {
@@ -288,5 +240,12 @@ pub(super) fn open_fds<'v>(view: &'v View, out: &mut Samples<'v>) {
 pub(super) fn start_seconds<'v>(view: &'v View, out: &mut Samples<'v>) {
     if let Some(process) = &view.process {
         out.add([], process.start_seconds);
+    }
+}
+
+pub(super) fn series_folded<'v>(view: &'v View, out: &mut Samples<'v>) {
+    let folded = view.series.folded();
+    for metric in METRICS.iter().filter(|metric| !metric.labels.is_empty()) {
+        out.add([metric.name], folded.get(metric.name).copied().unwrap_or(0));
     }
 }

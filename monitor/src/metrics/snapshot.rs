@@ -157,8 +157,10 @@ pub struct Program {
 pub struct Map {
     /// Its name.
     pub name: Arc<str>,
-    /// Entries in it.
-    pub entries: u64,
+    /// Entries in it; `None` if nobody counts them, or it always has as many as it can hold.
+    pub entries: Option<u64>,
     /// Entries it can hold.
     pub capacity: u64,
+    /// Memory that the kernel accounts for it.
+    pub bytes: u64,
 }

@@ -63,6 +63,8 @@ pub static METRICS: &[Metric] = &[
         .help("Sources whose rate is tracked; counted every ten seconds."),
     Metric::new(Gauge, Packets, "monitor_penalties_active", &["rule"], read::penalties_active)
         .help("Sources that serve a penalty of a rate limit; counted every five seconds or more."),
+    Metric::new(Gauge, Packets, "monitor_penalties_repeated", &["rule"], read::penalties_repeated)
+        .help("Sources that serve a penalty of a rate limit and have served one before."),
     Metric::new(Gauge, Packets, "monitor_bans_active", &["kind"], read::bans_active)
         .help("Bans by hand: of hosts (addresses and IPv6 networks of 64 bits) and of other networks."),
     Metric::new(
@@ -121,6 +123,14 @@ pub static METRICS: &[Metric] = &[
     .help("How long connections lived that have ended."),
     Metric::new(Info, Enforcement, "monitor_policy_info", &["sha256", "generation", "mode"], read::policy)
         .help("The policy in force and the mode of rules that do not name one."),
+    Metric::new(
+        Info,
+        Enforcement,
+        "monitor_rule_info",
+        &["rule", "kind", "severity", "practice", "attack"],
+        read::rule,
+    )
+    .help("What the rules in force say of themselves, to join with; ATT&CK ids are separated by commas."),
     Metric::new(Counter, Enforcement, "monitor_policy_reloads_total", &["outcome"], read::policy_reloads)
         .help("New policies that the running agent was given; unless applied, the old one stays in force."),
     Metric::new(
@@ -182,17 +192,38 @@ pub static METRICS: &[Metric] = &[
     .unit(Unit::Seconds)
     .help("Time spent in a kernel program, counted while the kernel's BPF statistics are on."),
     Metric::new(Gauge, Kernel, "monitor_map_entries", &["map"], read::map_entries)
-        .help("Entries in a map of the kernel programs."),
+        .help("Entries in a map of the kernel programs; counted every ten seconds."),
     Metric::new(Gauge, Kernel, "monitor_map_capacity", &["map"], read::map_capacity)
         .help("Entries that the map can hold."),
+    Metric::new(Gauge, Kernel, "monitor_map_memory_bytes", &["map"], read::map_bytes)
+        .unit(Unit::Bytes)
+        .help("Memory that the kernel accounts for a map of the kernel programs."),
     Metric::new(Counter, Sinks, "monitor_sink_delivered_total", &["sink"], read::sink_delivered)
         .help("Events and findings that a sink wrote."),
     Metric::new(Counter, Sinks, "monitor_sink_folded_total", &["sink"], read::sink_folded)
         .help("Findings that a sink tells of in a summary, as they say what one before said."),
     Metric::new(Counter, Sinks, "monitor_sink_lost_total", &["sink", "reason"], read::sink_lost)
         .help("Events and findings that a sink was offered and did not write."),
+    Metric::new(Counter, Sinks, "monitor_sink_written_bytes_total", &["sink"], read::sink_bytes)
+        .unit(Unit::Bytes)
+        .help("Bytes that a sink of lines (stdout, file) wrote; stays 0 for the others."),
+    Metric::new(Counter, Sinks, "monitor_sink_errors_total", &["sink"], read::sink_errors)
+        .help("Writes, or attempts to send, of a sink that failed; the log says why."),
+    Metric::new(Gauge, Sinks, "monitor_sink_queue_entries", &["sink"], read::sink_queue)
+        .help("Events in the queue of a sink."),
+    Metric::new(Gauge, Sinks, "monitor_sink_queue_high_water", &["sink"], read::sink_queue_most)
+        .help("The most events that were in the queue of a sink at a time."),
+    Metric::new(Gauge, Sinks, "monitor_sink_queue_capacity", &["sink"], read::sink_queue_capacity)
+        .help("Events that the queue of a sink can hold."),
+    Metric::new(Histogram, Sinks, "monitor_sink_latency_seconds", &["sink"], read::sink_latency)
+        .unit(Unit::Seconds)
+        .help("How long it took from the hook in the kernel until a sink had written the event; records gather for 10 ms."),
     Metric::new(Info, Agent, "monitor_build_info", &["version", "object_sha256"], read::build)
         .help("The agent's version and the kernel object embedded in it."),
+    Metric::new(Info, Agent, "monitor_kernel_info", &["release"], read::kernel)
+        .help("The running kernel."),
+    Metric::new(Counter, Agent, "monitor_series_folded_total", &["metric"], read::series_folded)
+        .help("Sets of labels that a scrape found and had no room for; they are added up in a series whose labels all say other."),
     Metric::new(Counter, Agent, "monitor_http_requests_total", &["path", "status"], read::http_requests)
         .help("HTTP requests that were answered."),
     Metric::new(Counter, Agent, "monitor_control_requests_total", &["outcome"], read::control_requests)

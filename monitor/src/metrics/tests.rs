@@ -75,7 +75,7 @@ fn full() -> Snapshot {
         sources: vec![("https".into(), 8)],
         stats: Stat::ALL.map(|stat| (stat, 1 + stat as u64)).to_vec(),
         programs: vec![Program { name: "exec".into(), runs: 12, run_seconds: 0.25 }],
-        maps: vec![Map { name: "PROCESSES".into(), entries: 40, capacity: 65_536 }],
+        maps: vec![Map { name: "PROCESSES".into(), entries: Some(40), capacity: 65_536, bytes: 4096 }],
         processes_unknown: 2,
         files_replaced: 21,
         files_unverified: 22,
@@ -85,17 +85,31 @@ fn full() -> Snapshot {
 fn metrics() -> Metrics {
     let counters = Arc::new(Counters::default());
     counters.delivered(Kind::Exec);
-    counters.add_sink("stdout").1.lost(Loss::QueueFull, 11);
+    let sink = counters.add_sink("stdout").1;
+    sink.lost(Loss::QueueFull, 11);
+    sink.set_capacity(100);
+    sink.enqueue();
+    sink.wrote(12);
+    sink.failed();
+    sink.took(30_000_000);
     counters.canary("connect", true, jiff::Timestamp::new(1_000, 0).unwrap());
     counters.http_request(HttpPath::Metrics, HttpStatus::Ok);
-    counters.bans.set_penalties(vec![("https".into(), 7)]);
+    counters.bans.set_penalties(vec![Penalties { rule: "https".into(), active: 7, repeated: 2 }]);
     let metrics = Metrics::new(counters, Facts::default());
     metrics.update_facts(|facts| {
-        facts.build = Build { version: "0.1.0".into(), object_sha256: "ab".into() };
+        facts.build = Build { version: "0.1.0".into(), object_sha256: "ab".into(), kernel: "6.1.0".into() };
         facts.capabilities = vec![Capability { feature: "lsm", state: "missing", reason: "refused" }];
         facts.interfaces.attachments = vec![Attachment { interface: "eth0".into(), mode: "generic" }];
         facts.interfaces.covered = 3;
-        facts.policy = Some(Policy { sha256: "cd".into(), generation: 3, mode: "observe" });
+        let rule = Rule {
+            name: "https".into(),
+            kind: "rate_limit",
+            severity: "high",
+            practice: "availability".into(),
+            attack: "T1498,T1499".into(),
+        };
+        facts.policy =
+            Some(Policy { sha256: "cd".into(), generation: 3, mode: "observe", rules: [rule].into() });
     });
     metrics.attach(Arc::new(Fixed(full())));
     metrics
@@ -204,7 +218,23 @@ fn values_and_labels_are_those_of_the_snapshot() {
         "monitor_sources_tracked{rule=\"https\"} 8",
         "monitor_exec_hook_runs_total{hook=\"lsm\"} 4",
         "monitor_program_run_seconds_total{program=\"exec\"} 0.25",
+        "monitor_map_entries{map=\"PROCESSES\"} 40",
         "monitor_map_capacity{map=\"PROCESSES\"} 65536",
+        "monitor_map_memory_bytes{map=\"PROCESSES\"} 4096",
+        "monitor_penalties_active{rule=\"https\"} 7",
+        "monitor_penalties_repeated{rule=\"https\"} 2",
+        "monitor_rule_info{rule=\"https\",kind=\"rate_limit\",severity=\"high\",practice=\"availability\",\
+         attack=\"T1498,T1499\"} 1",
+        "monitor_kernel_info{release=\"6.1.0\"} 1",
+        "monitor_sink_written_bytes_total{sink=\"stdout\"} 12",
+        "monitor_sink_errors_total{sink=\"stdout\"} 1",
+        "monitor_sink_queue_entries{sink=\"stdout\"} 1",
+        "monitor_sink_queue_high_water{sink=\"stdout\"} 1",
+        "monitor_sink_queue_capacity{sink=\"stdout\"} 100",
+        "monitor_sink_latency_seconds_bucket{le=\"0.025\",sink=\"stdout\"} 0",
+        "monitor_sink_latency_seconds_bucket{le=\"0.05\",sink=\"stdout\"} 1",
+        "monitor_sink_latency_seconds_sum{sink=\"stdout\"} 0.03",
+        "monitor_series_folded_total{metric=\"monitor_findings_total\"} 0",
         "monitor_processes_unknown 2",
         "monitor_enforcement_live{path=\"connect\"} 1",
         "monitor_canary_last_success_timestamp_seconds{path=\"connect\"} 1000.0",

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     backoff::Backoff,
-    worker::{Message, Switches},
+    worker::{Message, Switches, boot_ns},
 };
 use crate::{
     event::Event,
@@ -78,6 +78,7 @@ impl RemoteWorker {
 
     fn take(&mut self, message: Message, batch: &mut Vec<Arc<Event>>) {
         if let Message::Event(event) = message {
+            self.counters.dequeue();
             batch.push(event);
         }
     }
@@ -90,7 +91,12 @@ impl RemoteWorker {
             }
             let (taken, result) = self.remote.send(batch);
             let taken = taken.min(batch.len());
+            let now = boot_ns();
+            batch[..taken].iter().for_each(|event| self.counters.took(now.saturating_sub(event.boot_ns)));
             batch = &batch[taken..];
+            if result.is_err() {
+                self.counters.failed();
+            }
             self.switches.settle(taken as u64, || self.counters.delivered(taken as u64));
             if taken > 0 {
                 (self.refused, _) = (false, self.backoff.reset());

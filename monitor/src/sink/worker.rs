@@ -99,17 +99,21 @@ struct Batch {
     bytes: Vec<u8>,
     /// Where each line ends.
     ends: Vec<usize>,
+    /// When what each line tells of happened, nanoseconds since boot.
+    times: Vec<u64>,
 }
 
 impl Batch {
     fn push(&mut self, event: &Event, style: Style) {
         style.line(event, &mut self.bytes);
         self.ends.push(self.bytes.len());
+        self.times.push(event.boot_ns);
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.times.clear();
     }
 }
 
@@ -171,6 +175,7 @@ impl Worker {
 
     fn take(&mut self, message: &Message) {
         if let Message::Event(event) = message {
+            self.counters.dequeue();
             self.batch.push(event, self.style);
         }
     }
@@ -190,6 +195,13 @@ impl Worker {
             self.counters.delivered(delivered);
             self.counters.lost(reason, lost);
         });
+        self.counters.wrote(written as u64);
+        if error.is_some() {
+            self.counters.failed();
+        }
+        let now = boot_ns();
+        let delivered = self.batch.times.iter().take(delivered as usize);
+        delivered.for_each(|then| self.counters.took(now.saturating_sub(*then)));
         self.batch.clear();
         self.log(error, gone);
         if gone { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
@@ -204,6 +216,7 @@ impl Worker {
             if !self.output.is_patient() || self.switches.abandoned() {
                 return (written, Some(error));
             }
+            self.counters.failed();
             self.switches.set_trouble(Some(reason(&error)));
             self.log_failure(&error);
             let Self { backoff, queue, switches, .. } = self;
@@ -259,6 +272,7 @@ impl Worker {
         self.queue.close();
         while let Some(message) = self.queue.blocking_recv() {
             if matches!(message, Message::Event(_)) {
+                self.counters.dequeue();
                 self.switches.settle(1, || self.counters.lost(Loss::Closed, 1));
             }
         }
@@ -277,6 +291,12 @@ fn write(output: &mut dyn Output, bytes: &[u8], switches: &Switches) -> (usize, 
         }
     }
     (written, None)
+}
+
+/// Nanoseconds since boot, as the kernel programs count them.
+pub(super) fn boot_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn reason(error: &io::Error) -> Loss {

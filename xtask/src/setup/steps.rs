@@ -37,6 +37,8 @@ pub enum Step {
     PacketFilters,
     /// Receivers of findings, to test sinks against.
     Receivers,
+    /// What operators read metrics with.
+    Prometheus,
 }
 
 /// A row of [`STEPS`].
@@ -201,6 +203,18 @@ pub const STEPS: &[Row] = &[
         install: |context| apt(context, &["rsyslog", "rsyslog-gnutls", "prometheus-alertmanager", "openssl"]),
         root: true,
         remedy: "see `apt-cache policy rsyslog rsyslog-gnutls prometheus-alertmanager`",
+    },
+    Row {
+        step: Step::Prometheus,
+        name: "Debian packages prometheus and prometheus-alertmanager",
+        why: "check the alert rules, and read the agent's metrics in tests as an operator's do",
+        cost: "about 50 MB",
+        present: |_| {
+            Ok(["prometheus", "promtool", "prometheus-alertmanager"].iter().all(|name| on_path(name)))
+        },
+        install: |context| apt(context, &["prometheus", "prometheus-alertmanager"]),
+        root: true,
+        remedy: "see `apt-cache policy prometheus prometheus-alertmanager`",
     },
 ];
 

@@ -17,7 +17,7 @@ use monitor_common::limit::BanKey;
 use super::{Bans, clock::Now, rules::PenaltyRule, store::Saved};
 use crate::{
     kernel::table::Cursor,
-    metrics::{BanFailure, BanKind},
+    metrics::{BanFailure, BanKind, Penalties},
 };
 
 /// How often is looked for what is to be done.
@@ -140,8 +140,8 @@ impl Bans {
     /// Counts the penalties, and takes out those that are over and needn't be remembered. A hash over what is left.
     fn penalties(&self, now: &Now) -> Result<u64> {
         let rules = self.rules();
-        let mut counts: HashMap<u64, u64> = rules.iter().map(|rule| (rule.id, 0)).collect();
-        let (mut cursor, mut hash) = (Cursor::default(), 0_u64);
+        let mut counts: HashMap<u64, (u64, u64)> = HashMap::new();
+        let (mut cursor, mut hash, mut remembered) = (Cursor::default(), 0_u64, 0);
         loop {
             let penalties = self.tables.next_penalties(&mut cursor)?;
             if penalties.is_empty() {
@@ -156,8 +156,11 @@ impl Bans {
                     continue;
                 }
                 if ban.until_ns > now.monotonic_ns {
-                    *counts.entry(key.rule).or_default() += 1;
+                    let (active, repeated) = counts.entry(key.rule).or_default();
+                    *active += 1;
+                    *repeated += u64::from(ban.strikes > 1);
                 }
+                remembered += 1;
                 let mut one = DefaultHasher::new();
                 (key, ban.until_ns, ban.strikes).hash(&mut one);
                 // In whatever order they come.
@@ -165,9 +168,12 @@ impl Bans {
             }
             self.remove_over(&over, &rules, now)?;
         }
-        let named =
-            rules.iter().map(|rule| (Arc::clone(&rule.name), counts.get(&rule.id).copied().unwrap_or(0)));
+        let named = rules.iter().map(|rule| {
+            let (active, repeated) = counts.get(&rule.id).copied().unwrap_or_default();
+            Penalties { rule: Arc::clone(&rule.name), active, repeated }
+        });
         self.counters.bans.set_penalties(named.collect());
+        self.counters.bans.set_remembered(remembered);
         Ok(hash)
     }
 

@@ -9,8 +9,20 @@ use std::sync::{
 #[derive(Debug, Default)]
 pub struct Bans {
     by_hand: [AtomicU64; BanKind::ALL.len()],
-    penalties: Mutex<Vec<(Arc<str>, u64)>>,
+    penalties: Mutex<Vec<Penalties>>,
+    remembered: AtomicU64,
     failures: [AtomicU64; BanFailure::ALL.len()],
+}
+
+/// Sources that serve a penalty of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Penalties {
+    /// Name of the rule.
+    pub rule: Arc<str>,
+    /// All of them.
+    pub active: u64,
+    /// Those for whom it isn't the first.
+    pub repeated: u64,
 }
 
 /// A kind of ban by hand.
@@ -105,13 +117,24 @@ impl Bans {
     }
 
     /// Tells how many serve a penalty, by rule.
-    pub fn set_penalties(&self, penalties: Vec<(Arc<str>, u64)>) {
+    pub fn set_penalties(&self, penalties: Vec<Penalties>) {
         *self.penalties.lock().unwrap_or_else(PoisonError::into_inner) = penalties;
+    }
+
+    /// Tells how many penalties are remembered, those that are over included.
+    pub fn set_remembered(&self, penalties: u64) {
+        self.remembered.store(penalties, Relaxed);
+    }
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> u64 {
+        self.remembered.load(Relaxed)
     }
 
     /// How many serve a penalty, by rule.
     #[must_use]
-    pub fn penalties(&self) -> Vec<(Arc<str>, u64)> {
+    pub fn penalties(&self) -> Vec<Penalties> {
         self.penalties.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -12,8 +12,14 @@ pub(in crate::metrics) fn bans_active<'v>(view: &'v View, out: &mut Samples<'v>)
 }
 
 pub(in crate::metrics) fn penalties_active<'v>(view: &'v View, out: &mut Samples<'v>) {
-    for (rule, count) in &view.penalties {
-        out.add([&**rule], *count);
+    for penalties in &view.penalties {
+        out.add([&*penalties.rule], penalties.active);
+    }
+}
+
+pub(in crate::metrics) fn penalties_repeated<'v>(view: &'v View, out: &mut Samples<'v>) {
+    for penalties in &view.penalties {
+        out.add([&*penalties.rule], penalties.repeated);
     }
 }
 
