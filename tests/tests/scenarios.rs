@@ -14,6 +14,7 @@ mod hostile_packets;
 mod interfaces;
 mod lifecycle;
 mod parity;
+mod prometheus;
 mod rate_limit;
 mod raw_sockets;
 mod safety;
