@@ -57,7 +57,7 @@ fn a_stopped_agent_leaves_nothing_behind() -> Result<()> {
 
 /// Somebody who is root takes a program away behind the agent's back.
 #[test]
-fn a_hook_that_falls_silent_is_noticed() -> Result<()> {
+fn a_hook_that_falls_silent_is_noticed_and_attached_anew() -> Result<()> {
     let place = Place::new()?;
     let group = Cgroup::new()?;
     let server = Server::start(&place, None, &["127.0.0.1:0"], &[])?;
@@ -78,6 +78,9 @@ fn a_hook_that_falls_silent_is_noticed() -> Result<()> {
     assert_eq!(outcome("after")?, json!({ "ok": 1 }), "nothing refuses it any more");
     server.wait_for("after", 1, deadline(10.0))?;
     live(0.0)?;
+    // It is attached anew by itself.
+    live(1.0)?;
+    assert_eq!(outcome("again")?, json!({ "EPERM": 1 }));
     let stopped = agent.stop()?;
     assert!(stopped.stderr.contains("not refused any more"), "{}", stopped.stderr);
     Ok(())

@@ -12,10 +12,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::orders::{Order, Orders, Wish};
 use crate::{kernel::canary, metrics::Counters};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long after everything was attached anew in vain it is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How often the thread looks whether the agent ends.
 const NAP: Duration = Duration::from_millis(200);
 
@@ -25,6 +28,8 @@ pub(super) struct Canaries {
     pub(super) exec: Option<(&'static str, canary::Outcome)>,
     /// Where people see it.
     pub(super) counters: Arc<Counters>,
+    /// Where it is asked to have everything attached anew; none where only a restart does that.
+    pub(super) orders: Option<Orders>,
 }
 
 /// The `path` label of the canary of execs, and what is to become of it.
@@ -48,6 +53,7 @@ impl Canaries {
     fn run(&self, stop: &AtomicBool) {
         let (mut exec, mut connect) = (true, true);
         let mut looked = Instant::now();
+        let mut rearmed: Option<Instant> = None;
         while !stop.load(Relaxed) {
             std::thread::sleep(NAP);
             if looked.elapsed() < EVERY {
@@ -62,6 +68,19 @@ impl Canaries {
                 }
             }
             self.note(&mut connect, "connect", canary::connect());
+            if !(exec && connect) && rearmed.is_none_or(|at| at.elapsed() >= AGAIN) && !stop.load(Relaxed) {
+                rearmed = Some(Instant::now());
+                self.rearm();
+            }
+        }
+    }
+
+    /// Has the same policy begin another generation: what was taken away is attached anew.
+    fn rearm(&self) {
+        let Some(orders) = &self.orders else { return };
+        match orders.give(Order::Change(Wish::Again)) {
+            Ok(_) => tracing::warn!("all kernel programs were attached anew"),
+            Err(error) => tracing::error!("the kernel programs can't be attached anew: {error:#}"),
         }
     }
 
@@ -74,7 +93,7 @@ impl Canaries {
             tracing::error!(
                 path,
                 "what must be refused is not refused any more: somebody has taken a kernel program away or switched it off \
-                 (`kernel.ftrace_enabled`); rules of this kind don't hold until the agent is restarted"
+                 (`kernel.ftrace_enabled`); rules of this kind don't hold until it is attached anew"
             );
         }
         *told = live;

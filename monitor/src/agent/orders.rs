@@ -47,6 +47,8 @@ pub enum Wish {
     },
     /// The policy before.
     Before,
+    /// The one in force, attached anew.
+    Again,
 }
 
 /// What came of an order, in words.

@@ -111,6 +111,7 @@ impl Reloader {
                 }
                 Ok(config)
             }
+            Wish::Again => Ok(state.config.clone()),
             Wish::Before => match &state.before {
                 Some(before) => Ok((**before).clone()),
                 None => bail!("there was no policy before this one since the agent started"),
@@ -122,23 +123,25 @@ impl Reloader {
         let config = self.wished(state, wish).map_err(|error| (Reload::Invalid, error))?;
         let trial = if let Wish::Apply { trial, .. } = wish { *trial } else { None };
         let difference = state.config.difference(&config);
-        if !difference.packets && difference.elsewhere.is_empty() {
+        let again = matches!(wish, Wish::Again);
+        if !again && !difference.packets && difference.elsewhere.is_empty() {
             tracing::info!("the policy says what it said before");
             return Ok(Reloaded::Unchanged);
         }
         needs_no_restart(&difference.elsewhere).map_err(|error| (Reload::NeedsRestart, error))?;
         interfaces::check_names(&config).map_err(|error| (Reload::Invalid, error))?;
         let policy = self.compile(&config).map_err(|error| (Reload::Invalid, error))?;
-        if trial.is_none() && difference.elsewhere.is_empty() && fits(state, &config, &policy) {
+        if trial.is_none() && !again && difference.elsewhere.is_empty() && fits(state, &config, &policy) {
             return self
                 .change_packets(state, config, policy)
                 .map(|names| Reloaded::Packets(Box::new(names)));
         }
         let outcome = if self.around.pins.is_some() { Reload::Failed } else { Reload::NeedsRestart };
-        let before = Box::new(state.config.clone());
-        let next = Next::begin(config, self, state.policies + 1, trial).map_err(|error| (outcome, error))?;
-        next.generation.reloader.state().before = Some(before);
-        tracing::info!(policies = state.policies + 1, "the new policy is in force");
+        let before = if again { state.before.take() } else { Some(Box::new(state.config.clone())) };
+        let policies = state.policies + u64::from(!again);
+        let next = Next::begin(config, self, policies, trial).map_err(|error| (outcome, error))?;
+        next.generation.reloader.state().before = before;
+        tracing::info!(policies, "the new policy is in force");
         Ok(Reloaded::Next(Box::new(next)))
     }
 

@@ -77,6 +77,7 @@ pub async fn run(options: Options) -> Result<()> {
 
     let redactor = Redactor::new(&config.agent.redact)?;
     let pins = pins(&options.pin_dir)?;
+    let (orders, taken) = Orders::new();
     let around = Surroundings {
         metrics: Arc::clone(&metrics),
         log: options.kernel_log,
@@ -84,6 +85,7 @@ pub async fn run(options: Options) -> Result<()> {
         state_dir: options.state_dir.clone(),
         run_dir: options.run_dir.clone(),
         pins: pins.clone(),
+        orders: orders.clone(),
     };
     let mut generation = match Generation::begin(config.clone(), &around, None, 1, None) {
         Ok(generation) => generation,
@@ -98,7 +100,6 @@ pub async fn run(options: Options) -> Result<()> {
 
     let stop = Arc::new(AtomicBool::new(false));
     let bans = BansInForce::new(generation.bans.clone());
-    let (orders, taken) = Orders::new();
     let parts = Parts { bans: bans.clone(), orders };
     let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
     let enricher =

@@ -22,6 +22,7 @@ use super::{
     canaries::{self, Canaries},
     counters::{InForce, KernelCounters},
     held,
+    orders::Orders,
     prepare::Ground,
     succession::Predecessor,
     trial,
@@ -61,6 +62,8 @@ pub(super) struct Surroundings {
     pub(super) run_dir: PathBuf,
     /// Holds what outlives the agent, if anything can.
     pub(super) pins: Option<Arc<Pins>>,
+    /// Where the policy is changed.
+    pub(super) orders: Orders,
 }
 
 /// Everything that is in the kernel and watches it.
@@ -230,6 +233,7 @@ pub(super) fn start(
     let canaries = Canaries {
         exec: (!config.execs.is_empty()).then(|| canaries::expected(exec_lsm)),
         counters: Arc::clone(metrics.counters()),
+        orders: around.pins.is_some().then(|| around.orders.clone()),
     };
     Ok(Engine {
         generation: settings.generation,
