@@ -31,10 +31,10 @@ pub use diagnostic::{Diagnostic, Report, Severity, render_all};
 pub use lint::lint;
 pub use load::{Difference, Loaded};
 pub use model::{
-    About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Database, Endpoint, Exec, FileSink,
-    Format, HttpKind, IfHeld, Interfaces, Level, Limit, ListKind, Metrics, Mode, PacketInterface, Packets,
-    Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Redact, Secret, Sink, Syslog,
-    Target, UNPARSED, Url, Workload,
+    About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Control, Database, Endpoint, Exec,
+    FileSink, Format, HttpKind, IfHeld, Interfaces, Level, Limit, ListKind, Metrics, Mode, PacketInterface,
+    Packets, Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Redact, Secret, Sink,
+    Syslog, Target, UNPARSED, Url, Workload,
 };
 pub(crate) use net::prefix as network;
 pub(crate) use net::prefix;

@@ -37,7 +37,10 @@ pub use bind::bind;
 pub use health::{Health, STALE};
 pub use web::Web;
 
-use crate::metrics::{Exposition, HttpPath, HttpStatus, Metrics};
+use crate::{
+    metrics::{Exposition, HttpPath, HttpStatus, Metrics},
+    overview, webpage,
+};
 
 /// Scrapes that read the kernel's counters at one time.
 const SCRAPES: usize = 2;
@@ -78,6 +81,8 @@ pub struct State {
     pub health: Arc<Health>,
     /// Who may ask, and over what; `None`: everybody, in the clear.
     pub web: Option<Arc<Web>>,
+    /// For the page at `/`; none without it.
+    pub page: Option<overview::Parts>,
 }
 
 #[derive(Clone)]
@@ -220,8 +225,11 @@ async fn answer(
 
 fn router(state: State, answer: Duration) -> Router {
     let server = Server { state, scrapes: Arc::new(Semaphore::new(SCRAPES)), answer };
-    Router::new()
-        .route("/", get(async || INDEX))
+    let pages = match &server.state.page {
+        Some(parts) => webpage::router(parts.clone()),
+        None => Router::new().route("/", get(async || INDEX)),
+    };
+    pages
         .route("/metrics", get(metrics))
         .route("/healthz", get(async |Extract(server): Extract<Server>| told(server.state.health.alive())))
         .route("/readyz", get(async |Extract(server): Extract<Server>| told(server.state.health.ready())))

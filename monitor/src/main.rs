@@ -60,6 +60,17 @@ enum Command {
     /// `enforced` was tried out with programs that touch nobody else; `available` can be told only when it is used;
     /// `fallback` and `missing` say what happens instead and how to get it.
     Doctor(commands::doctor::Args),
+    /// Say whether the running agent is healthy, and what it does here.
+    ///
+    /// The exit code is 0 if it is healthy, 1 if something is the matter, 2 if no agent runs.
+    Status(commands::status::Args),
+    /// Show the last events and findings of the running agent, and those to come.
+    ///
+    /// The agent keeps some thousands in memory. Who reads too slowly to keep up is told how many are missing; the agent never
+    /// waits.
+    Events(commands::events::Args),
+    /// Watch the running agent on a full screen: rates, sources over a limit, databases, findings, its health.
+    Top(commands::top::Args),
     /// Ban addresses and networks by hand, and see who is banned or serves a penalty.
     ///
     /// Asks the running agent. Packets from whoever is banned are dropped on the interfaces that the agent watches, also those
@@ -74,6 +85,9 @@ enum Command {
     Schema(commands::schema::Args),
     /// Print completions for a shell.
     Completions(commands::completions::Args),
+    /// Write the manual pages to a directory.
+    #[command(hide = true)]
+    Man(commands::man::Args),
     /// Print generated documentation.
     #[command(hide = true)]
     Docs(commands::docs::Args),
@@ -125,10 +139,14 @@ fn main() -> ExitCode {
         Command::Test(args) => commands::test::run(args),
         Command::Simulate(args) => commands::simulate::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Status(args) => commands::status::run(args),
+        Command::Events(args) => commands::events::run(args),
+        Command::Top(args) => commands::top::run(args),
         Command::Ban(args) => commands::ban::run(args),
         Command::Support(args) => commands::support::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Completions(args) => commands::completions::run(args, Cli::command()),
+        Command::Man(args) => commands::man::run(args, Cli::command()),
         Command::Docs(args) => commands::docs::run(args, Cli::command()),
         Command::Canary => Ok(ExitCode::SUCCESS),
     };

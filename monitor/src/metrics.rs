@@ -28,6 +28,7 @@ use std::{
 
 use prometheus_client::{encoding::text, registry::Registry};
 
+pub(crate) use collect::View;
 pub use counters::{
     BanFailure, BanKind, Canary, Change, ControlOutcome, Counters, HttpPath, HttpStatus, Loss, Penalties,
     Reload, SinkCounters,
@@ -92,6 +93,11 @@ impl Metrics {
     /// Changes what the `_info` metrics say.
     pub fn update_facts(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.sources.facts.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Everything that one scrape shows, read at one time. May block for some milliseconds.
+    pub(crate) fn view(&self) -> View {
+        self.sources.view()
     }
 
     /// All metrics as text. Reads the kernel's counters, so it may block for some milliseconds.

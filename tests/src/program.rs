@@ -27,13 +27,14 @@ pub struct Program {
     netns: Option<OwnedFd>,
     cgroup: Option<File>,
     user: Option<u32>,
+    group: Option<u32>,
     hidden: Option<CString>,
 }
 
 impl Program {
     /// The program in this file.
     pub fn new(path: impl AsRef<OsStr>) -> Self {
-        Self { command: Command::new(path), netns: None, cgroup: None, user: None, hidden: None }
+        Self { command: Command::new(path), netns: None, cgroup: None, user: None, group: None, hidden: None }
     }
 
     /// The agent.
@@ -109,6 +110,12 @@ impl Program {
         self
     }
 
+    /// Gives it one supplementary group.
+    pub fn group(mut self, id: u32) -> Self {
+        self.group = Some(id);
+        self
+    }
+
     /// Lets it see an empty directory in the place of this one.
     ///
     /// # Errors
@@ -123,7 +130,7 @@ impl Program {
     /// # Errors
     /// When it can't be started.
     pub fn start(mut self) -> Result<Running> {
-        let Self { netns, cgroup, user, hidden, .. } = self;
+        let Self { netns, cgroup, user, group, hidden, .. } = self;
         let enter = move || {
             if let Some(netns) = &netns {
                 // SAFETY: takes no pointers.
@@ -136,9 +143,12 @@ impl Program {
                 cgroup.write_all(b"0")?;
             }
             if let Some(user) = user {
-                // SAFETY: no groups are passed; the others take no pointers.
+                // SAFETY: the pointer is to as many groups as are said; the others take no pointers.
                 unsafe {
-                    check(libc::setgroups(0, std::ptr::null()))?;
+                    check(libc::setgroups(
+                        usize::from(group.is_some()),
+                        group.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+                    ))?;
                     check(libc::setgid(user))?;
                     check(libc::setuid(user))?;
                 }

@@ -4,6 +4,7 @@
 //! else's. They attach only in network namespaces and decide only for cgroups of their own.
 
 mod bans;
+mod control;
 mod database;
 mod events;
 mod exec_rule;
@@ -20,4 +21,5 @@ mod raw_sockets;
 mod safety;
 mod simulate;
 mod succession;
+mod views;
 mod workloads;

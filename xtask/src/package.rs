@@ -53,6 +53,7 @@ fn build(context: &Context) -> Result<PathBuf> {
         let script = Cmd::new(context, &monitor).args(["completions", shell]).read()?;
         fs::write(out.join(name), script).with_context(|| format!("writing {name}"))?;
     }
+    Cmd::new(context, &monitor).args(["man", "--out"]).arg(out.join("man")).run()?;
     let deb = out.join("monitor.deb");
     // The binary is there: cargo-deb only packs. It strips nothing, as the release profile has done that.
     let cargo = Cmd::cargo(context)?.hidden_env("PATH", build::path_with_tools(context)?);

@@ -55,7 +55,7 @@ impl Purpose {
     fn steps(self) -> &'static [Step] {
         use Step::{
             BpfLinker, CargoDeb, CargoDeny, Clippy, ExecTracer, Musl, PacketFilters, Prometheus, Qemu,
-            Receivers, RustSrc, Rustfmt, Toolchain,
+            Receivers, RustSrc, Rustfmt, Terminal, Toolchain,
         };
         match self {
             Self::Build => &[Toolchain, RustSrc, BpfLinker],
@@ -64,7 +64,7 @@ impl Purpose {
             Self::Lint => &[Toolchain, RustSrc, BpfLinker, Clippy, Rustfmt, CargoDeny],
             Self::Package => &[Toolchain, RustSrc, BpfLinker, Musl, CargoDeb],
             Self::Bench => &[Toolchain, RustSrc, BpfLinker, Musl, ExecTracer, PacketFilters],
-            Self::Scenarios => &[Receivers, Prometheus],
+            Self::Scenarios => &[Receivers, Prometheus, Terminal],
             Self::Alerts => &[Prometheus],
         }
     }

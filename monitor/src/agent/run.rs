@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{Config, Sink},
-    control::{Parts, server as control},
+    control::{Parts, access::Access, server as control},
     host::{cgroup::Groups, file::Tree},
     http::{self, Health, Web},
     kernel::{
@@ -35,6 +35,7 @@ use crate::{
         support,
     },
     metrics::{Counters, Facts, Metrics},
+    overview,
     pipeline::{enrich::Enricher, redact::Redactor},
     sink::{Sinks, Spec},
 };
@@ -72,7 +73,15 @@ pub async fn run(options: Options) -> Result<()> {
     let (stop_http, stopped) = tokio::sync::oneshot::channel::<()>();
     let address = listener.local_addr().context("can't tell the address of the metrics endpoint")?;
     let web = config.metrics.web_config.as_ref().map(|web| Web::open(&web.value)).transpose()?.map(Arc::new);
-    let state = http::State { metrics: Arc::clone(&metrics), health: Arc::clone(&health), web };
+    let views = overview::Parts {
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        recent: Arc::default(),
+        bans: Arc::default(),
+        losses: Arc::default(),
+    };
+    let page = config.web.then(|| views.clone());
+    let state = http::State { metrics: Arc::clone(&metrics), health: Arc::clone(&health), web, page };
     let server = http::start(listener, state, stopped)?;
 
     let redactor = Redactor::new(&config.agent.redact)?;
@@ -100,13 +109,16 @@ pub async fn run(options: Options) -> Result<()> {
 
     let stop = Arc::new(AtomicBool::new(false));
     let bans = BansInForce::new(generation.bans.clone());
-    let parts = Parts { bans: bans.clone(), orders };
-    let serving = control::serve(&options.run_dir, parts, Arc::clone(&counters), Arc::clone(&stop))?;
+    let _ = views.bans.set(bans.clone());
+    let recent = Arc::clone(&views.recent);
+    let parts = Parts { bans: bans.clone(), orders, overview: Some(views) };
+    let access = Access::new(&config.control)?;
+    let serving = control::serve(&options.run_dir, parts, access, Arc::clone(&counters), Arc::clone(&stop))?;
     let enricher =
         Enricher::new(Tree::open()?, Groups::open()?, redactor, std::mem::take(&mut generation.found));
     let names = generation.names.clone();
     let kernel = Arc::clone(&generation.counters);
-    let mut telling = Telling { enricher, names, counters, kernel, sinks, bans };
+    let mut telling = Telling { recent, enricher, names, counters, kernel, sinks, bans };
     if let Some(left) = generation.left.take() {
         let now = telling.names.clone();
         left.tell(&now, |record, names| {

@@ -9,6 +9,7 @@ use crate::{
     metrics::Counters,
     pipeline::{detect, enrich::Enricher},
     policy::Names,
+    recent::Recent,
     sink::Sinks,
 };
 
@@ -20,6 +21,8 @@ pub(super) struct Telling {
     pub(super) kernel: Arc<KernelCounters>,
     pub(super) sinks: Sinks,
     pub(super) bans: BansInForce,
+    /// For those who ask the running agent.
+    pub(super) recent: Arc<Recent>,
 }
 
 impl Telling {
@@ -31,7 +34,9 @@ impl Telling {
                 let mut event = self.enricher.complete(&record, &self.names);
                 event.finding = detect::finding(record.header(), &event, &self.names);
                 self.enricher.add_ancestry(&mut event);
-                self.sinks.send(&Arc::new(event));
+                let event = Arc::new(event);
+                self.recent.keep(&event);
+                self.sinks.send(&event);
             }
             Err(error) => {
                 tracing::error!("a record could not be read: {error:?}; agent and kernel programs don't fit");

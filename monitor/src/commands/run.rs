@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     agent, config,
+    control::access::Access,
     host::trust,
     kernel::{load::KernelLog, pins, support},
     safety::{self, Seccomp},
@@ -74,6 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Err(error) = pins::prepare(&args.pin_dir) {
         tracing::warn!("{error:#}");
     }
+    Access::new(&config.control)?.join()?;
     safety::confine(args.seccomp, config.metrics.listen.port())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

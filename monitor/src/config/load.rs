@@ -155,6 +155,8 @@ impl Config {
         let elsewhere = [
             ("[agent]", old.agent != new.agent),
             ("[metrics]", old.metrics != new.metrics),
+            ("[control]", old.control != new.control),
+            ("[web]", old.web != new.web),
             ("[[sink]]", old.sinks != new.sinks),
             ("[[workload]]", old.workloads != new.workloads),
             ("[[database]]", old.databases != new.databases),

@@ -27,6 +27,10 @@ pub struct Config {
     pub agent: Agent,
     /// The Prometheus endpoint.
     pub metrics: Metrics,
+    /// Who may ask the running agent.
+    pub control: Control,
+    /// Whether there is a page for people on the Prometheus endpoint.
+    pub web: bool,
     /// Where findings go.
     pub sinks: Vec<Sink>,
     /// The workloads; rules refer to them by index. At most [`MAX_WORKLOADS`](super::limits::MAX_WORKLOADS).
@@ -101,4 +105,13 @@ pub struct Metrics {
     pub web_config: Option<Spanned<PathBuf>>,
     /// Where that was said.
     pub place: Place,
+}
+
+/// Who may ask the running agent, besides root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The group whose members may.
+    pub group: Option<Spanned<Account>>,
+    /// Whether they may change anything, or only look.
+    pub changes: bool,
 }

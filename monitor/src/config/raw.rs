@@ -36,6 +36,12 @@ pub(crate) struct File {
     /// The Prometheus endpoint.
     #[toml(default)]
     pub metrics: Field<Metrics>,
+    /// Who may ask the running agent.
+    #[toml(default)]
+    pub control: Field<Control>,
+    /// The page for people on the Prometheus endpoint.
+    #[toml(default)]
+    pub web: Field<Web>,
     /// Where findings go. Without any, findings go to standard output.
     #[toml(default)]
     pub sink: Field<List<Sink>>,
@@ -102,4 +108,30 @@ pub(crate) struct Metrics {
     #[toml(default)]
     #[schemars(example = &"/etc/monitor/web.yml")]
     pub web_config: Field<String>,
+}
+
+/// Who may ask the running agent over its control socket. Root always may.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default)]
+pub(crate) struct Control {
+    /// A group, by name or number, whose members may ask what only looks: `monitor status`, `events`, `top` and `ban
+    /// list`. Default: root only. What they see may hold command lines of all users.
+    #[toml(default)]
+    #[schemars(example = &"monitor")]
+    pub group: Field<Id>,
+    /// Whether the group may also change what the agent does (bans and whatever else root may). Default: false.
+    #[toml(default)]
+    #[schemars(example = true)]
+    pub changes: Field<bool>,
+}
+
+/// The page for people on the Prometheus endpoint.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default)]
+pub(crate) struct Web {
+    /// Whether `/` on `[metrics] listen` is a page that shows findings, databases, limits and the agent's state, read-only, to
+    /// whoever can reach it. Default: false.
+    #[toml(default)]
+    #[schemars(example = true)]
+    pub enable: Field<bool>,
 }

@@ -55,6 +55,8 @@ pub(crate) fn resolve(
         mode: settings.mode,
         agent: settings.agent,
         metrics: settings.metrics,
+        control: settings.control,
+        web: settings.web,
         packets: settings.packets,
         sinks: settings.sinks,
         workloads: workloads.into_list(),

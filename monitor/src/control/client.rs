@@ -1,6 +1,7 @@
 //! The commands' end.
 
 use std::{
+    fmt,
     io::{self, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::Path,
@@ -11,12 +12,28 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    LINE, Request, SOCKET,
+    ANSWER, LINE, Request, SOCKET,
     line::{self, Reply},
 };
 
 /// How long the agent may take for a line.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// No agent runs with this socket.
+#[derive(Debug)]
+pub struct NotRunning(String);
+
+impl fmt::Display for NotRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(path) = self;
+        write!(
+            f,
+            "no agent runs here: nobody listens at {path}; start `monitor run`, or name its directory with --run-dir"
+        )
+    }
+}
+
+impl std::error::Error for NotRunning {}
 
 /// A connection to the running agent.
 #[derive(Debug)]
@@ -39,6 +56,14 @@ impl Client {
         Ok(Self { stream: BufReader::with_capacity(LINE, stream), line: Vec::new() })
     }
 
+    /// Waits for answers however long they take.
+    ///
+    /// # Errors
+    /// When the socket can't be used.
+    pub fn wait_for_ever(&mut self) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(None).context("can't use the control socket")
+    }
+
     /// Asks, and gives each item of the answer to `each`.
     ///
     /// # Errors
@@ -48,12 +73,12 @@ impl Client {
         request: &Request,
         mut each: impl FnMut(I) -> Result<()>,
     ) -> Result<D> {
-        let mut text = serde_json::to_vec(request).context("can't write the request")?;
+        let mut text = line::write(request)?;
         text.push(b'\n');
         // If it was refused already, the reason can still be read.
         let sent = self.stream.get_mut().write_all(&text);
         loop {
-            let Some(line) = line::read(&mut self.stream, &mut self.line)? else {
+            let Some(line) = line::read(&mut self.stream, &mut self.line, ANSWER, PATIENCE)? else {
                 sent.context("the agent went away")?;
                 bail!("the agent went away without an answer");
             };
@@ -74,10 +99,10 @@ pub(crate) fn size(value: &impl Serialize) -> usize {
 fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
     let path = path.display();
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
-            "no agent runs here: nobody listens at {path}; start `monitor run`, or name its directory with --run-dir"
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => NotRunning(path.to_string()).into(),
+        io::ErrorKind::PermissionDenied => anyhow!(
+            "only root, and the group that `[control] group` names, may ask the agent; use sudo ({path}: {error})"
         ),
-        io::ErrorKind::PermissionDenied => anyhow!("only root may ask the agent; use sudo ({path}: {error})"),
         _ => anyhow!("can't reach the agent at {path}: {error}"),
     }
 }

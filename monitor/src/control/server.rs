@@ -13,20 +13,23 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::sockopt::socket_peercred,
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    Parts, Request, SOCKET, answer,
+    LINE, Parts, SOCKET,
+    access::{Access, Peer},
+    answer,
     line::{self, Out},
     socket::Socket,
 };
 use crate::metrics::{ControlOutcome, Counters};
 
 /// Connections at one time.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 32;
+/// Those of others than root: however many the group has, root gets through.
+const OTHERS: usize = 24;
+/// How long a request may take to come, from its first byte on.
+const REQUEST: Duration = Duration::from_secs(5);
 /// How long a connection may say nothing, or not take its answer.
 const IDLE: Duration = Duration::from_secs(60);
 /// How often the threads look whether the agent ends.
@@ -35,9 +38,28 @@ const LOOK_MS: i64 = 200;
 /// What every connection needs.
 struct Server {
     parts: Parts,
+    access: Access,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
     connections: AtomicUsize,
+}
+
+/// A place among the connections; dropping it gives it back.
+struct Place(Arc<Server>);
+
+impl Place {
+    fn take(server: &Arc<Server>, peer: Peer) -> Option<Self> {
+        let most = if peer.is_root() { CONNECTIONS } else { OTHERS };
+        let more = |taken: usize| (taken < most).then_some(taken + 1);
+        server.connections.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Self(Arc::clone(server)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Serves requests at the socket in the run directory, until `stop` is set.
@@ -47,11 +69,12 @@ struct Server {
 pub fn serve(
     run_dir: &Path,
     parts: Parts,
+    access: Access,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>> {
-    let socket = Socket::make(&run_dir.join(SOCKET))?;
-    let server = Arc::new(Server { parts, counters, stop, connections: AtomicUsize::new(0) });
+    let socket = Socket::make(&run_dir.join(SOCKET), access.group)?;
+    let server = Arc::new(Server { parts, access, counters, stop, connections: AtomicUsize::new(0) });
     let builder = std::thread::Builder::new().name("control".to_owned());
     builder.spawn(move || take(&socket, &server)).context("can't start the thread of the control socket")
 }
@@ -83,44 +106,37 @@ fn begin(server: &Arc<Server>, stream: UnixStream) -> Result<()> {
         let _ = Out::new(out).error(&why);
         Err(why)
     };
-    let peer = socket_peercred(&stream).context("can't tell who connects")?;
-    if !peer.uid.is_root() {
-        return refuse(anyhow!("user {} is not root", peer.uid.as_raw()), out);
-    }
-    if server.connections.fetch_add(1, Relaxed) >= CONNECTIONS {
-        server.connections.fetch_sub(1, Relaxed);
-        return refuse(anyhow!("there are {CONNECTIONS} connections already"), out);
-    }
-    let mine = Arc::clone(server);
+    let peer = match server.access.admit(&stream) {
+        Ok(peer) => peer,
+        Err(error) => return refuse(error, out),
+    };
+    let Some(place) = Place::take(server, peer) else {
+        return refuse(anyhow!("there are too many connections already"), out);
+    };
     let connection = move || {
         let mut out = Out::new(out);
-        if let Err(error) = converse(&mine, stream, &mut out) {
+        if let Err(error) = converse(&place.0, peer, stream, &mut out) {
             let _ = out.error(&error);
         }
-        mine.connections.fetch_sub(1, Relaxed);
     };
     let started = std::thread::Builder::new().name("control".to_owned()).spawn(connection);
-    if started.is_err() {
-        server.connections.fetch_sub(1, Relaxed);
-        bail!("there can be no more threads");
-    }
-    Ok(())
+    started.map(drop).context("there can be no more threads")
 }
 
 /// Answers one request after the other. An error ends the connection.
-fn converse(server: &Server, stream: UnixStream, out: &mut Out) -> Result<()> {
+fn converse(server: &Server, peer: Peer, stream: UnixStream, out: &mut Out) -> Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
-    while let Some(line) = line::read(&mut stream, &mut line)? {
+    while let Some(line) = line::read(&mut stream, &mut line, LINE, REQUEST)? {
         if server.stop.load(Relaxed) {
             bail!("the agent is stopping");
         }
-        let outcome = match serde_json::from_slice::<Request>(line) {
-            Ok(request) => answer(&server.parts, &request, out),
-            Err(error) => {
-                Err(anyhow!("the request can't be read ({error}); is the agent of another version?"))
+        let outcome = line::request(line).and_then(|request| {
+            if request.changes() && !peer.changes {
+                bail!("user {} may only look: `[control] changes` is not set", peer.user);
             }
-        };
+            answer(&server.parts, &request, &server.stop, out)
+        });
         match outcome {
             Ok(()) => server.counters.control(ControlOutcome::Done),
             Err(error) => {
@@ -150,7 +166,12 @@ mod tests {
             let stop = Arc::new(AtomicBool::new(false));
             let thread = serve(
                 dir.path(),
-                Parts { bans: Default::default(), orders: crate::agent::orders::Orders::nowhere() },
+                Parts {
+                    bans: Default::default(),
+                    orders: crate::agent::orders::Orders::nowhere(),
+                    overview: None,
+                },
+                Access::default(),
                 Arc::default(),
                 Arc::clone(&stop),
             )
@@ -194,14 +215,19 @@ mod tests {
             "",
             "{}",
             "no json",
-            "{\"request\":\"make_coffee\"}",
+            r#"{"version":1}"#,
+            r#"{"version":1,"request":{"make_coffee":{}}}"#,
+            r#"{"version":-1,"request":{"ban_list":{}}}"#,
             "[[[[",
-            "{\"request\":\"ban_list\",\"x\":1}",
+            r#"{"version":1,"request":{"ban_list":{"x":1}}}"#,
+            r#"{"version":1,"request":{"ban_list":{}},"x":1}"#,
         ] {
             let answer = ask(&mut stream, line);
             assert!(answer.starts_with("{\"error\":\"the request can't be read"), "{line}: {answer}");
         }
-        let answer = ask(&mut stream, "{\"request\":\"ban_list\"}");
+        let answer = ask(&mut stream, r#"{"version":2,"request":["what is this?"]}"#);
+        assert!(answer.contains("of version 2, the agent speaks version 1"), "{answer}");
+        let answer = ask(&mut stream, r#"{"version":1,"request":{"ban_list":{}}}"#);
         assert!(answer.contains("no [[rate_limit]]"), "{answer}");
     }
 
@@ -212,7 +238,7 @@ mod tests {
         }
         let server = Running::start();
         let mut stream = server.connect();
-        stream.get_mut().write_all(&vec![b'x'; super::super::LINE]).unwrap();
+        stream.get_mut().write_all(&vec![b'x'; LINE]).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("longer than"), "{answer}");
@@ -220,6 +246,6 @@ mod tests {
         held.iter_mut().for_each(|stream| assert!(ask(stream, "{}").contains("can't be read")));
         let mut refused = String::new();
         server.connect().read_line(&mut refused).unwrap();
-        assert!(refused.contains("connections already"), "{refused}");
+        assert!(refused.contains("too many connections already"), "{refused}");
     }
 }

@@ -25,7 +25,7 @@ impl Running {
 
     fn within(limits: Limits) -> Self {
         let metrics = Arc::new(Metrics::new(Arc::new(Counters::default()), Facts::default()));
-        let state = State { metrics, health: Arc::default(), web: None };
+        let state = State { metrics, health: Arc::default(), web: None, page: None };
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -21,7 +21,7 @@ use super::{
 
 /// Everything that one scrape shows, read at one time.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     pub kernel: Option<Snapshot>,
     pub facts: Facts,
     pub generation: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct View {
     pub sinks: Vec<(Arc<str>, Arc<SinkCounters>)>,
     pub canaries: Vec<(&'static str, Canary)>,
     pub penalties: Vec<Penalties>,
-    pub series: Arc<Series>,
+    pub(super) series: Arc<Series>,
     pub process: Option<ProcessStats>,
 }
 
@@ -138,12 +138,15 @@ impl TableCollector {
     pub fn new(sources: Arc<Sources>) -> Self {
         Self { sources, series: Arc::default() }
     }
+}
 
-    fn view(&self) -> View {
+impl Sources {
+    /// Reads everything. The memory of series is the collector's own.
+    pub(super) fn view(&self) -> View {
         // The guard must not be held while the maps are read: that would make attach and detach wait.
-        let kernel = self.sources.kernel.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let facts = self.sources.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let counters = Arc::clone(&self.sources.counters);
+        let kernel = self.kernel.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let counters = Arc::clone(&self.counters);
         View {
             kernel: kernel.map(|kernel| kernel.snapshot()),
             generation: facts.policy.as_ref().map(|policy| policy.generation.to_string()),
@@ -151,7 +154,7 @@ impl TableCollector {
             sinks: counters.sinks(),
             canaries: counters.canaries(),
             penalties: counters.bans.penalties(),
-            series: Arc::clone(&self.series),
+            series: Arc::default(),
             counters,
             process: ProcessStats::read(),
         }
@@ -160,7 +163,7 @@ impl TableCollector {
 
 impl Collector for TableCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let view = self.view();
+        let view = View { series: Arc::clone(&self.series), ..self.sources.view() };
         METRICS.iter().try_for_each(|metric| encode_metric(metric, &view, &mut encoder))
     }
 }

@@ -4,7 +4,7 @@ use procfs::process::Process;
 
 /// Resources of the agent's process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ProcessStats {
+pub(crate) struct ProcessStats {
     /// User and system time, seconds.
     pub cpu_seconds: f64,
     /// Resident memory, bytes.

@@ -44,6 +44,17 @@ pub fn line(event: &Event, colour: bool, out: &mut Vec<u8>) {
     line.plain(format_args!("\n"));
 }
 
+/// Who did what, without when, and what a rule says of it.
+pub(crate) fn what(event: &Event) -> String {
+    let mut out = Vec::new();
+    let mut line = Line { out: &mut out, colour: false };
+    if let Some(who) = &event.actor {
+        line.who(who);
+    }
+    line.detail(event);
+    String::from_utf8_lossy(&out).trim_start().to_owned()
+}
+
 struct Line<'a> {
     out: &'a mut Vec<u8>,
     colour: bool,

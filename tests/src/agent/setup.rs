@@ -57,6 +57,7 @@ pub struct Setup<'a> {
     redact: String,
     events: bool,
     protect: Vec<&'a str>,
+    settings: String,
     state: Option<PathBuf>,
     keep: bool,
     rules: String,
@@ -132,6 +133,7 @@ impl<'a> Setup<'a> {
             redact: "[]".into(),
             events: true,
             protect: Vec::new(),
+            settings: String::new(),
             state: None,
             keep: false,
             rules: String::new(),
@@ -198,6 +200,13 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Adds settings that have no method here, as TOML tables.
+    pub fn settings(mut self, settings: &str) -> Self {
+        self.settings.push_str(settings);
+        self.settings.push('\n');
+        self
+    }
+
     /// Has what is in force stay so when it is told to stop.
     pub fn keeping(mut self) -> Self {
         self.keep = true;
@@ -213,7 +222,7 @@ impl<'a> Setup<'a> {
 
     /// The configuration file's text.
     pub fn config(&self, records: &str) -> String {
-        let Self { mode, scope, interfaces, listen, events, protect, redact, rules, .. } = self;
+        let Self { mode, scope, interfaces, listen, events, protect, redact, settings, rules, .. } = self;
         let web =
             self.web_config.iter().map(|path| format!("web_config = {:?}\n", path.display().to_string()));
         let web: String = web.collect();
@@ -222,7 +231,7 @@ impl<'a> Setup<'a> {
              [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\nredact = {redact}\n\n\
              [metrics]\nlisten = {listen:?}\n{web}\n\
              [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\n\n\
-             {rules}",
+             {settings}\n{rules}",
             mode.name()
         )
     }

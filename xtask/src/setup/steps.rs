@@ -39,6 +39,8 @@ pub enum Step {
     Receivers,
     /// What operators read metrics with.
     Prometheus,
+    /// The terminal that full-screen views are driven in.
+    Terminal,
 }
 
 /// A row of [`STEPS`].
@@ -215,6 +217,16 @@ pub const STEPS: &[Row] = &[
         install: |context| apt(context, &["prometheus", "prometheus-alertmanager"]),
         root: true,
         remedy: "see `apt-cache policy prometheus prometheus-alertmanager`",
+    },
+    Row {
+        step: Step::Terminal,
+        name: "Debian package tmux",
+        why: "a terminal in which `monitor top` is driven as a person would",
+        cost: "about 1 MB",
+        present: |_| Ok(on_path("tmux")),
+        install: |context| apt(context, &["tmux"]),
+        root: true,
+        remedy: "see `apt-cache policy tmux`",
     },
 ];
 

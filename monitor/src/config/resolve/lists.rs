@@ -93,7 +93,7 @@ pub(super) fn accounts(
     })
 }
 
-fn account(id: &Id, key: &str) -> Result<Account, Wrong> {
+pub(super) fn account(id: &Id, key: &str) -> Result<Account, Wrong> {
     let number = |text: &str, number: Option<u32>| match number {
         Some(number) if number < u32::MAX => Ok(Account::Id(number)),
         _ => {

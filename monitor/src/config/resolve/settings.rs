@@ -7,12 +7,13 @@ use toml_spanner::Span;
 
 use super::Checker;
 use super::interfaces::interfaces;
+use super::lists::account;
 use super::packets::packets;
 use super::sinks;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::limits::{MAX_PROTECT, MAX_REDACT, MAX_SINKS};
 use crate::config::model::{
-    Agent, Format, Interfaces, Metrics, Mode, Packets, Protect, Redact, Sink, Target,
+    Agent, Control, Format, Interfaces, Metrics, Mode, Packets, Protect, Redact, Sink, Target,
 };
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
@@ -26,6 +27,8 @@ pub(super) struct Settings {
     pub mode: Mode,
     pub agent: Agent,
     pub metrics: Metrics,
+    pub control: Control,
+    pub web: bool,
     pub packets: Packets,
     pub sinks: Vec<Sink>,
 }
@@ -36,6 +39,8 @@ struct Given {
     mode: Option<(Arc<Source>, Span)>,
     agent: Option<(Arc<Source>, Span)>,
     metrics: Option<(Arc<Source>, Span)>,
+    control: Option<(Arc<Source>, Span)>,
+    web: Option<(Arc<Source>, Span)>,
     packets: Option<(Arc<Source>, Span)>,
 }
 
@@ -44,6 +49,8 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
         mode: Mode::Observe,
         agent: default_agent(),
         metrics: default_metrics(),
+        control: Control::default(),
+        web: false,
         packets: Packets::default(),
         sinks: Vec::new(),
     };
@@ -61,6 +68,12 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
         }
         if let Some(raw) = file.once(&raw.metrics, "[metrics]", &mut given.metrics) {
             metrics(&mut file, &raw.value, &mut settings.metrics);
+        }
+        if let Some(raw) = file.once(&raw.control, "[control]", &mut given.control) {
+            settings.control = control(&mut file, raw);
+        }
+        if let Some(raw) = file.once(&raw.web, "[web]", &mut given.web) {
+            settings.web = raw.value.enable.or(false);
         }
         if let Some(raw) = file.once(&raw.packets, "[packets]", &mut given.packets) {
             settings.packets = packets(&mut file, &raw.value);
@@ -239,4 +252,19 @@ fn metrics(file: &mut Checker, raw: &raw::Metrics, metrics: &mut Metrics) {
         let value = file.accept(at.span, checked).map(|()| at.value.clone().into());
         metrics.web_config = value.map(|value| Spanned { value, place: file.place(at.span) });
     }
+}
+
+fn control(file: &mut Checker, raw: &At<raw::Control>) -> Control {
+    let group = raw.value.group.given();
+    if let Some(changes) = raw.value.changes.given()
+        && raw.value.group.is_absent()
+    {
+        let help = "name the group: `group = \"monitor\"`; root may do everything anyway";
+        file.error(changes.span, "`changes` has no meaning without `group`", help);
+    }
+    let group = group.and_then(|at| {
+        let account = file.accept(at.span, account(&at.value, "group"))?;
+        Some(file.spanned(account, at.span))
+    });
+    Control { group, changes: raw.value.changes.or(false) }
 }
