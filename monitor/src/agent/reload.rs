@@ -225,8 +225,8 @@ impl Reloader {
 
 /// What can't be changed while the agent runs.
 fn needs_no_restart(differs: &[&str]) -> Result<()> {
-    let fixed: Vec<&str> =
-        differs.iter().copied().filter(|part| ["[metrics]", "[[sink]]"].contains(part)).collect();
+    const FIXED: [&str; 5] = ["[metrics]", "[web]", "[control]", "[[sink]]", "[agent] redact"];
+    let fixed: Vec<&str> = differs.iter().copied().filter(|part| FIXED.contains(part)).collect();
     if !fixed.is_empty() {
         bail!(
             "it says something else in {}, which is opened at the start; restart the agent",

@@ -153,7 +153,10 @@ impl Config {
             (packets.attach, packets.if_held, packets.interfaces)
         };
         let elsewhere = [
+            ("[agent] redact", old.agent.redact != new.agent.redact),
             ("[agent]", old.agent != new.agent),
+            ("[control]", old.control != new.control),
+            ("[web]", old.web != new.web),
             ("[metrics]", old.metrics != new.metrics),
             ("[control]", old.control != new.control),
             ("[web]", old.web != new.web),
