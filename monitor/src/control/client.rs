@@ -91,6 +91,11 @@ impl Client {
     }
 }
 
+/// How many bytes a request takes on its line, with all that is around it.
+pub(crate) fn request_size(request: &Request) -> usize {
+    line::write(request).map_or(LINE, |text| text.len() + 1)
+}
+
 /// How many bytes a value takes inside of a request.
 pub(crate) fn size(value: &impl Serialize) -> usize {
     serde_json::to_string(value).map_or(LINE, |text| text.len() + 1)

@@ -16,7 +16,7 @@ use crate::{
     control::{
         LINE, Request,
         bans::{Add, Added, Refused},
-        client::{Client, size},
+        client::{Client, request_size, size},
     },
     event::Text,
 };
@@ -96,7 +96,7 @@ impl<'a> Sender<'a> {
     fn new(client: &'a mut Client, args: &Args) -> Self {
         let batch =
             Add { bans: Vec::new(), seconds: args.seconds, reason: args.reason.clone(), force: args.force };
-        let empty = size(&Request::BanAdd(batch.clone()));
+        let empty = request_size(&Request::BanAdd(batch.clone()));
         let shown = args.file.is_some() && io::stderr().is_terminal();
         let begun = Instant::now();
         let progress = shown.then_some(begun);
