@@ -230,7 +230,7 @@ impl<'a> Setup<'a> {
             "mode = \"{}\"\n\n\
              [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\nredact = {redact}\n\n\
              [metrics]\nlisten = {listen:?}\n{web}\n\
-             [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\n\n\
+             [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\nfold = \"0s\"\n\n\
              {settings}\n{rules}",
             mode.name()
         )
