@@ -42,7 +42,7 @@ wire! {
         pub source_key: [u64; 2],
         /// The agent's own process: never reported, never refused (but for its canaries); 0 while there is none.
         pub agent_pid: u32,
-        /// 1 in the moment of a switch, when security programs of older generations go on to judge.
+        /// 1 in the moment of a switch.
         pub overlap: u32,
     }
 }
@@ -59,10 +59,31 @@ impl Control {
         overlap: 0,
     };
 
+    /// How long both judge when a trial ends by itself, nanoseconds: longer than the programs at one hook take.
+    pub const BOTH_NS: u64 = 1_000_000;
+
     /// The generation that judges at a time, nanoseconds since boot.
     #[must_use]
     pub const fn in_force(&self, now_ns: u64) -> u64 {
         if self.until_ns != 0 && now_ns > self.until_ns { self.before } else { self.generation }
+    }
+
+    /// Whether a generation judges at a time, nanoseconds since boot, which matters during a trial only.
+    ///
+    /// Programs of two generations at one hook ask one after the other, and the switch may be made in between. If the one that
+    /// comes is asked first, it says that it doesn't judge yet, and the one that goes would say that it no longer does: so that
+    /// one goes on for a moment. At most hooks the older is asked first; `newest_first` says where it is the other way round.
+    #[inline(always)]
+    #[must_use]
+    pub const fn judges(&self, own: u64, now_ns: u64, newest_first: bool) -> bool {
+        let current = if self.until_ns == 0 {
+            self.generation == own
+        } else {
+            (self.generation == own && now_ns <= self.until_ns.saturating_add(Self::BOTH_NS))
+                || (self.before == own && now_ns > self.until_ns)
+        };
+        let asked_last = if newest_first { own < self.generation } else { own > self.generation };
+        current || (self.overlap == 1 && self.before == own && asked_last)
     }
 }
 
@@ -88,4 +109,60 @@ pub mod class {
     pub const UNPLACED: u32 = 3;
     /// How many there are.
     pub const COUNT: u32 = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: u64 = 4;
+    const NEW: u64 = 5;
+
+    /// Asks the programs of both at one hook, the second after the entry has become another.
+    fn asked(first: (&Control, u64), second: (&Control, u64), newest_first: bool) -> [bool; 2] {
+        let (a, b) = if newest_first { (NEW, OLD) } else { (OLD, NEW) };
+        [first.0.judges(a, first.1, newest_first), second.0.judges(b, second.1, newest_first)]
+    }
+
+    /// What the entry is, step by step, when one generation follows the other.
+    fn steps(from: u64, to: u64) -> [Control; 3] {
+        let before = Control { generation: from, ..Control::NONE };
+        let moment = Control { generation: to, before: from, overlap: 1, ..Control::NONE };
+        [before, moment, Control { overlap: 0, ..moment }]
+    }
+
+    #[test]
+    fn wherever_the_switch_is_made_one_of_two_judges() {
+        for (from, to) in [(OLD, NEW), (NEW, OLD)] {
+            let steps = steps(from, to);
+            for newest_first in [false, true] {
+                for (first, second) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)] {
+                    let judged = asked((&steps[first], 0), (&steps[second], 0), newest_first);
+                    assert!(judged[0] || judged[1], "{from} to {to}, {first} {second}, {newest_first}");
+                }
+                for settled in [0, 2] {
+                    let judged = asked((&steps[settled], 0), (&steps[settled], 0), newest_first);
+                    assert!(judged[0] != judged[1], "one of them, and one only");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn when_a_trial_ends_by_itself_one_of_two_judges() {
+        let trial = Control { generation: NEW, before: OLD, until_ns: 1000, ..Control::NONE };
+        let times = [1, 999, 1000, 1001, 1000 + Control::BOTH_NS, 1001 + Control::BOTH_NS, u64::MAX];
+        for newest_first in [false, true] {
+            for pair in times.windows(2) {
+                for later in [pair[0], pair[1]] {
+                    let judged = asked((&trial, pair[0]), (&trial, later), newest_first);
+                    assert!(judged[0] || judged[1], "{pair:?}, {newest_first}");
+                }
+            }
+        }
+        assert!(trial.judges(NEW, 1000, false) && !trial.judges(OLD, 1000, false));
+        assert!(trial.judges(OLD, 2 + 1000 + Control::BOTH_NS, false));
+        assert!(!trial.judges(NEW, 2 + 1000 + Control::BOTH_NS, false));
+        assert!(!trial.judges(OLD - 1, u64::MAX, false));
+    }
 }

@@ -15,6 +15,7 @@ use monitor_common::{
         Masks, WorkloadSet,
         masks::{Kin, Kinship},
     },
+    settings::Control,
 };
 
 use crate::{
@@ -47,42 +48,38 @@ pub fn is_gone(pid: u32) {
     }
 }
 
-/// The generation that judges ([`monitor_common::settings::Control::in_force`]).
+/// Whether these programs judge ([`Control::judges`]).
 #[inline(always)]
-fn in_force() -> u64 {
-    let Some(control) = CONTROL.get_ptr(0) else { return 0 };
-    // SAFETY: numbers that are read as a whole, in whatever order they change; a helper without arguments.
-    unsafe {
-        let until_ns = read_volatile(&raw const (*control).until_ns);
-        if until_ns != 0 && bpf_ktime_get_boot_ns() > until_ns {
-            return read_volatile(&raw const (*control).before);
-        }
-        read_volatile(&raw const (*control).generation)
-    }
-}
-
-/// Whether a switch is being made.
-#[inline(always)]
-fn overlaps() -> bool {
-    // SAFETY: a number that is read as a whole.
-    CONTROL.get_ptr(0).is_some_and(|control| unsafe { read_volatile(&raw const (*control).overlap) } == 1)
-}
-
-/// Whether these programs are of the generation that judges. Of two programs at one hook the older runs first, so it is the
-/// first to be told that it no longer does: one of the two judges, whenever the switch is made.
-#[inline(always)]
-pub fn judges() -> bool {
-    global!(SETTINGS.governed) == 0 || in_force() == global!(SETTINGS.generation)
-}
-
-/// The same for security hooks, where the newest runs first: in the moment of a switch the older go on to judge.
-#[inline(always)]
-pub fn judges_still() -> bool {
+fn judge_at(newest_first: bool) -> bool {
     if global!(SETTINGS.governed) == 0 {
         return true;
     }
-    let (in_force, own) = (in_force(), global!(SETTINGS.generation));
-    in_force == own || (in_force > own && overlaps())
+    let Some(control) = CONTROL.get_ptr(0) else { return true };
+    // SAFETY: numbers that are read as a whole, in whatever order they change; a helper without arguments.
+    unsafe {
+        let until_ns = read_volatile(&raw const (*control).until_ns);
+        let now = Control {
+            generation: read_volatile(&raw const (*control).generation),
+            before: read_volatile(&raw const (*control).before),
+            overlap: read_volatile(&raw const (*control).overlap),
+            until_ns,
+            ..Control::NONE
+        };
+        let now_ns = if until_ns == 0 { 0 } else { bpf_ktime_get_boot_ns() };
+        now.judges(global!(SETTINGS.generation), now_ns, newest_first)
+    }
+}
+
+/// Whether these programs are of the generation that judges.
+#[inline(always)]
+pub fn judges() -> bool {
+    judge_at(false)
+}
+
+/// The same for security hooks, where the newest program is asked first.
+#[inline(always)]
+pub fn judges_still() -> bool {
+    judge_at(true)
 }
 
 /// Whether to judge the current process.
