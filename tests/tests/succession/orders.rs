@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tests::{
     agent::Agent,
     program::Program,
@@ -142,8 +142,9 @@ fn the_mode_is_switched_for_one_rule_and_for_all() -> Result<()> {
     let agent = scene.setup().start()?;
     done(agent.order(&["mode", "observe", "denied"])?)?;
     let persist = scene.persist("one rule")?;
-    let said = persist.finish(deadline(30.0));
-    drop(said);
+    let said = persist.finish(deadline(30.0))?.json()?;
+    let connects = said["connects"].as_object().context("no outcomes")?;
+    ensure!(connects.keys().all(|key| key == "EPERM"), "the other rule enforces: {said}");
     let observed = [("rule", "denied"), ("mode", "observe")];
     scene.run_denied(3)?;
     eventually("findings in observe mode", deadline(10.0), || {

@@ -3,7 +3,12 @@
 pub mod turn;
 
 use std::{
-    ffi::OsString, fs, io, os::unix::process::ExitStatusExt, path::Path, process::Command, ptr, thread,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Command, ExitStatus},
+    ptr, thread,
 };
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +17,7 @@ use serde_json::json;
 use crate::{Outcomes, error_name, say, wait_for_line, words::Words};
 
 /// The file that the program `first` leaves behind when it got to run.
-const MADE: &str = "made";
+pub const MADE: &str = "made";
 
 /// What became of a number of runs.
 #[derive(Default)]
@@ -65,15 +70,20 @@ fn run_many(program: &Path, arguments: &[OsString], count: usize, look: bool) ->
         runs.started.add(&child);
         let Ok(mut child) = child else { continue };
         runs.pids.push(child.id());
-        match child.wait().map(|status| (status.code(), status.signal())) {
-            Ok((Some(code), _)) => runs.ended.count(&format!("code {code}")),
-            Ok((None, Some(signal))) => runs.ended.count(&format!("signal {signal}")),
-            Ok((None, None)) => runs.ended.count("neither"),
-            Err(error) => runs.ended.count(&error_name(&error)),
-        }
+        runs.ended.count(&ended(child.wait()));
         runs.made += u64::from(look && fs::remove_file(MADE).is_ok());
     }
     runs
+}
+
+/// How a program ended, or why it never began.
+pub fn ended(status: io::Result<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
+        Ok((Some(code), _)) => format!("code {code}"),
+        Ok((None, Some(signal))) => format!("signal {signal}"),
+        Ok((None, None)) => "neither".to_owned(),
+        Err(error) => error_name(&error),
+    }
 }
 
 /// `fork [count=N] [code=C]`: children that exit at once with a code; tells their pids.

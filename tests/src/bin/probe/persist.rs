@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -15,16 +14,15 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::{
-    Outcomes, error_name, say, until_stdin_closes,
+    Outcomes,
+    launch::{MADE, ended},
+    say, until_stdin_closes,
     ways::{self, Talk},
     words::Words,
 };
 
 /// The least time from one attempt to the next: 1,000 a second.
 const PACE: Duration = Duration::from_millis(1);
-/// The file that the program `first` leaves behind when it got to run.
-const MADE: &str = "made";
-
 /// `persist program=PATH to=ADDRESS [tag=TEXT]`: until standard input closes, executes a program and connects, each up to
 /// 1,000 times a second in a thread of its own; tells the outcomes of both, and how many of the programs left a file `made` in
 /// the working directory.
@@ -48,13 +46,7 @@ fn execs(program: &Path, end: &AtomicBool) -> Value {
     let mut outcomes = Outcomes::default();
     let mut made = 0_u64;
     at_a_pace(end, || {
-        match Command::new(program).status() {
-            Ok(status) => match (status.code(), status.signal()) {
-                (_, Some(signal)) => outcomes.count(&format!("signal {signal}")),
-                (code, None) => outcomes.count(&format!("code {}", code.unwrap_or(-1))),
-            },
-            Err(error) => outcomes.count(&error_name(&error)),
-        }
+        outcomes.count(&ended(Command::new(program).status()));
         made += u64::from(fs::remove_file(MADE).is_ok());
     });
     json!({ "outcomes": outcomes.json(), "made": made })
