@@ -143,32 +143,28 @@ impl KernelCounters {
         guard(&self.carried).clone()
     }
 
-    /// Goes on with what another counted in the agent's own memory.
+    /// Goes on with what another counted in the agent's own memory. After a trial that is what went on from here.
     pub fn go_on_from(&self, before: &Self) {
-        let move_all = |to: &AtomicU64, from: &AtomicU64| {
-            to.fetch_add(from.load(Relaxed), Relaxed);
+        let go_on = |to: &AtomicU64, from: &AtomicU64| {
+            to.fetch_max(from.load(Relaxed), Relaxed);
         };
-        self.unreadable.iter().zip(&before.unreadable).for_each(|(to, from)| move_all(to, from));
-        move_all(&self.gauges.files_replaced, &before.gauges.files_replaced);
-        move_all(&self.held.seen, &before.held.seen);
-        move_all(&self.held.lost, &before.held.lost);
-        self.repeated.fetch_max(before.repeated.load(Relaxed), Relaxed);
+        self.unreadable.iter().zip(&before.unreadable).for_each(|(to, from)| go_on(to, from));
+        go_on(&self.gauges.files_replaced, &before.gauges.files_replaced);
+        go_on(&self.held.seen, &before.held.seen);
+        go_on(&self.held.lost, &before.held.lost);
+        go_on(&self.repeated, &before.repeated);
     }
 
-    /// The same without what generations before counted.
+    /// What was counted by the index of a rule, by its name now.
     #[must_use]
-    pub fn own_sums(&self) -> Sums {
-        self.booked.read(&self.in_force().names, &self.held)
+    pub fn own_sums(&self, names: &Names) -> Sums {
+        self.booked.read(names, &self.held)
     }
 
-    /// What was counted by the index of a rule, by its name now; with what generations before counted.
-    #[must_use]
-    pub fn sums(&self, names: &Names) -> Sums {
-        let mut sums = guard(&self.carried).clone();
-        let now = self.booked.read(names, &self.held);
-        sums.decisions.extend(now.decisions);
-        sums.databases.extend(now.databases);
-        sums.traffic.extend(now.traffic);
+    /// The same with what generations before counted.
+    fn sums(&self, names: &Names) -> Sums {
+        let mut sums = self.carried();
+        sums.add(self.own_sums(names));
         sums
     }
 

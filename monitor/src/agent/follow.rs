@@ -62,6 +62,7 @@ pub(super) struct Loop<'a> {
 /// What is next to be done.
 enum Turn {
     Nothing,
+    Beat,
     Reload,
     Reloaded(Result<Reloaded>),
     Ordered(Order, Reply),
@@ -116,10 +117,7 @@ impl<'a> Loop<'a> {
                     telling.tell(Ok(Record::Held(found, &[])));
                     Turn::Nothing
                 }
-                _ = beat.tick() => {
-                    telling.sinks.tick();
-                    Turn::Nothing
-                }
+                _ = beat.tick() => Turn::Beat,
                 _ = hangup.recv() => Turn::Reload,
                 reloaded = fulfilled(fulfilling) => Turn::Reloaded(reloaded),
                 Some((order, reply)) = orders.recv() => Turn::Ordered(order, reply),
@@ -129,6 +127,10 @@ impl<'a> Loop<'a> {
             };
             match turn {
                 Turn::Nothing => {}
+                Turn::Beat => {
+                    self.telling.sinks.tick();
+                    self.generation.beat();
+                }
                 Turn::End => return Ok(()),
                 Turn::Reload => self.hang_up()?,
                 Turn::Reloaded(reloaded) => {
@@ -155,7 +157,6 @@ impl<'a> Loop<'a> {
                 self.again = false;
                 self.fulfil(Wish::Files, None);
             }
-            self.generation.beat();
             self.health.beat();
         }
     }
@@ -254,7 +255,7 @@ impl<'a> Loop<'a> {
     async fn roll_back(&mut self, trial: Trial) -> Result<()> {
         let Trial { before, relieved, .. } = trial;
         let mut given_up = std::mem::replace(&mut self.generation, before);
-        let back = self.generation.handle();
+        let back = Arc::clone(&self.generation.reloader);
         let given_up = tokio::task::spawn_blocking(move || {
             let outcome = given_up.give_up(&back, relieved);
             outcome.map(|()| given_up)

@@ -1,5 +1,8 @@
 //! One generation at work: from the moment that it judges until the next one does.
 
+mod left;
+mod next;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -9,43 +12,35 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
-use aya::maps::{MapData, RingBuf};
-use monitor_common::event::{Record, Unreadable, held::Held};
+use anyhow::{Result, bail};
+use monitor_common::event::held::Held;
 use tokio::sync::mpsc::Receiver;
 
+pub(super) use self::{
+    left::Left,
+    next::{Next, Relieved},
+};
 use super::{
-    bans::Bans,
-    counters::{KernelCounters, Sums},
-    interfaces::{Covering, Follower, Suspended},
+    counters::KernelCounters,
+    interfaces::Follower,
     prepare::Ground,
     reload::{Reloader, State},
     start::{self, Engine, Surroundings},
     succession::{Kept, Predecessor},
 };
 use crate::{
-    config::Config,
-    host::processes::Found,
-    kernel::{control::Control, pins::Pins},
-    pipeline::source::Source,
-    policy::Names,
+    config::Config, host::processes::Found, kernel::control::Control, pipeline::source::Source, policy::Names,
 };
 
 /// A generation that judges.
 pub(super) struct Generation {
-    /// Its number.
-    pub(super) number: u64,
     /// Its end of the ring.
     pub(super) source: Source,
     /// What its watcher finds.
     pub(super) held: Receiver<Held>,
     /// The names of its policy.
     pub(super) names: Names,
-    /// Its counters.
-    pub(super) counters: Arc<KernelCounters>,
-    /// Bans; none without a rate limit.
-    pub(super) bans: Option<Arc<Bans>>,
-    /// Changes its policy.
+    /// What there is of it, and changes its policy.
     pub(super) reloader: Arc<Reloader>,
     /// Processes that are older.
     pub(super) found: Vec<Found>,
@@ -54,48 +49,31 @@ pub(super) struct Generation {
     /// The one that judges again if this one isn't confirmed.
     fallback: Option<Predecessor>,
     control: Option<Arc<Control>>,
-    covering: Covering,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    pins: Option<Arc<Pins>>,
-}
-
-/// What is needed of a generation to hand things back to it.
-pub(super) struct Handle {
-    number: u64,
-    counters: Arc<KernelCounters>,
-    bans: Option<Arc<Bans>>,
-    reloader: Arc<Reloader>,
-}
-
-/// What a generation left whose agent had ended.
-pub(super) struct Left {
-    ring: RingBuf<MapData>,
-    names: Option<Names>,
-    alone: Duration,
-    pins: Arc<Pins>,
-    generation: u64,
-}
-
-/// A generation that another takes over from, in the same process.
-pub(super) struct Relieved {
-    covering: Covering,
-    suspended: Option<Suspended>,
-    counters: Arc<KernelCounters>,
 }
 
 /// Takes what was begun out of the kernel unless it came to its end.
 struct Unfinished<'a> {
-    pins: Option<&'a Arc<Pins>>,
+    around: &'a Surroundings,
     generation: u64,
+    done: bool,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if let Some(pins) = self.pins {
-            pins.remove(self.generation);
+        if !self.done {
+            forget(self.around, self.generation);
         }
     }
+}
+
+/// Takes a generation off, and forgets everything about it.
+fn forget(around: &Surroundings, generation: u64) {
+    if let Some(pins) = &around.pins {
+        pins.remove(generation);
+    }
+    Kept::remove(&around.run_dir, generation);
 }
 
 impl Generation {
@@ -122,65 +100,15 @@ impl Generation {
             _ => policies,
         };
         let engine = start::start(&config, &ground, around, before.as_ref())?;
-        let mut unfinished = Unfinished { pins: around.pins.as_ref(), generation: engine.generation };
-        let Engine { kernel, rates, bans, watcher, source, held, counters, mut names, .. } = engine;
+        let mut unfinished = Unfinished { around, generation: engine.generation, done: false };
+        let Engine { kernel, rates, bans, watcher, source, held, counters, mut names, control, .. } = engine;
         names.generation = policies;
-        let policy = watcher.policy();
-        let on_interfaces = (rates, Arc::clone(&policy.interfaces));
-        let (source_sets, workloads) = (policy.source_sets, policy.workload_count);
+        let on_interfaces = (rates, Arc::clone(&watcher.policy().interfaces));
         let follower = Follower::new(&config, kernel, on_interfaces, Arc::clone(&around.metrics))?;
-        let covering = follower.covering();
-
-        let keep = |carried: &Sums| -> Result<()> {
-            if around.pins.is_none() {
-                return Ok(());
-            }
-            let number = (engine.generation, policies);
-            Kept::new(number, &config, workloads, &engine.rate_counters, carried)?.write(&around.run_dir)
-        };
-        // Before the switch: whoever finds this generation in force knows what it is.
-        keep(&before.as_ref().map(Predecessor::sums).unwrap_or_default())?;
-        if let Some(control) = &engine.control {
-            control.switch(engine.generation, trial.map(|trial| trial.as_nanos() as u64))?;
-            control.beat();
-        }
-        let proven = match start::prove(&config, engine.exec_lsm, &around.metrics) {
-            Ok(proven) => proven,
-            Err(error) => {
-                if let (Some(control), Some(before)) = (&engine.control, &before) {
-                    control.switch(before.generation, None)?;
-                }
-                Kept::remove(&around.run_dir, engine.generation);
-                return Err(error);
-            }
-        };
-        unfinished.pins = None;
-        let (left, fallback) = match (before, trial) {
-            (Some(before), Some(_)) => {
-                // It counts nothing while it doesn't judge.
-                counters.carry(before.sums());
-                (None, Some(before))
-            }
-            (Some(before), None) => (retire(before, relieved, around, &counters, keep)?, None),
-            (None, _) => (None, None),
-        };
-        if let Some(relieved) = relieved {
-            counters.go_on_from(&relieved.counters);
-        }
-        let capabilities = [engine.capabilities, proven].concat();
-        start::tell_capabilities(&config, policies, &capabilities, &around.metrics);
-        around.metrics.attach(Arc::clone(&counters) as Arc<_>);
-
-        let stop = Arc::new(AtomicBool::new(false));
-        let keeping = bans.as_ref().map(|bans| bans.keep_up(Arc::clone(&stop))).transpose()?;
-        let watching = watcher.start(Arc::clone(&counters), Arc::clone(&stop))?;
-        let following = follower.start(Arc::clone(&stop))?;
-        let proving = engine.canaries.start(Arc::clone(&stop))?;
-        let threads = [Some(watching), following, keeping, Some(proving)].into_iter().flatten().collect();
         let state = State {
-            config,
-            source_sets,
-            workloads,
+            config: config.clone(),
+            source_sets: watcher.policy().source_sets,
+            workloads: watcher.policy().workload_count,
             rate_counters: engine.rate_counters,
             policies,
             before: None,
@@ -188,29 +116,76 @@ impl Generation {
         let reloader = Arc::new(Reloader {
             around: around.clone(),
             generation: engine.generation,
-            covering: covering.clone(),
-            bans: bans.clone(),
-            counters: Arc::clone(&counters),
+            covering: follower.covering(),
+            bans,
+            counters,
             cannot: engine.cannot,
             state: Mutex::new(state),
         });
+        let Reloader { counters, bans, .. } = &*reloader;
+        let take_over = || counters.carry(before.as_ref().map(Predecessor::sums).unwrap_or_default());
+        // Before the switch: whoever finds this generation in force knows what it is.
+        take_over();
+        reloader.write_down()?;
+        if let Some(control) = &control {
+            control.switch(engine.generation, trial)?;
+            control.beat();
+        }
+        let proven = start::prove(&config, engine.exec_lsm, &around.metrics).or_else(|error| {
+            if let (Some(control), Some(before)) = (&control, &before) {
+                control.switch(before.generation, None)?;
+            }
+            Err(error)
+        })?;
+        unfinished.done = true;
+        if trial.is_none()
+            && let Some(before) = &before
+        {
+            before.take_off();
+        }
+        // With what was counted meanwhile; now it counts nothing any more.
+        take_over();
+        reloader.keep_up(&reloader.state());
+        let (left, fallback) = match before {
+            Some(before) if trial.is_some() => (None, Some(before)),
+            Some(before) => {
+                Kept::remove(&around.run_dir, before.generation);
+                // One of this process has its own end of the ring.
+                let pins = around.pins.as_ref().filter(|_| relieved.is_none());
+                (pins.and_then(|pins| Left::of(before, pins)), None)
+            }
+            None => (None, None),
+        };
+        if let Some(relieved) = relieved {
+            counters.go_on_from(&relieved.counters);
+        }
+        let capabilities = [engine.capabilities, proven].concat();
+        start::tell_capabilities(&config, policies, &capabilities, &around.metrics);
+        around.metrics.attach(Arc::clone(counters) as Arc<_>);
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let keeping = bans.as_ref().map(|bans| bans.keep_up(Arc::clone(&stop))).transpose()?;
+        let watching = watcher.start(Arc::clone(counters), Arc::clone(&stop))?;
+        let following = follower.start(Arc::clone(&stop))?;
+        let proving = engine.canaries.start(Arc::clone(&stop))?;
+        let threads = [Some(watching), following, keeping, Some(proving)].into_iter().flatten().collect();
         Ok(Self {
-            number: engine.generation,
             source,
             held,
             names,
-            counters,
-            bans,
             reloader,
             found: engine.found,
             left,
             fallback,
-            control: engine.control,
-            covering,
+            control,
             stop,
             threads,
-            pins: around.pins.clone(),
         })
+    }
+
+    /// Its counters.
+    pub(super) fn counters(&self) -> &Arc<KernelCounters> {
+        &self.reloader.counters
     }
 
     /// Ends its trial: it stays.
@@ -223,40 +198,28 @@ impl Generation {
         };
         control.confirm()?;
         before.take_off();
-        self.counters.carry(before.sums());
+        self.reloader.keep_up(&self.reloader.state());
         Kept::remove(&self.reloader.around.run_dir, before.generation);
         self.fallback = None;
-        self.reloader.write_down()
-    }
-
-    /// What another needs to hand things back to this one.
-    pub(super) fn handle(&self) -> Handle {
-        Handle {
-            number: self.number,
-            counters: Arc::clone(&self.counters),
-            bans: self.bans.clone(),
-            reloader: Arc::clone(&self.reloader),
-        }
+        Ok(())
     }
 
     /// Gives up its trial: the one before judges again, with what `relieved` holds.
-    pub(super) fn give_up(&mut self, before: &Handle, relieved: Relieved) -> Result<()> {
+    pub(super) fn give_up(&mut self, before: &Reloader, relieved: Relieved) -> Result<()> {
+        let own = Arc::clone(&self.reloader);
         if let Some(control) = &self.control {
-            control.switch(before.number, None)?;
+            control.switch(before.generation, None)?;
         }
         // What was counted is counted, whatever became of the policy.
-        let mut carried = self.counters.own_sums();
-        let earlier = before.counters.carried();
-        carried.decisions.extend(earlier.decisions);
-        carried.databases.extend(earlier.databases);
-        carried.traffic.extend(earlier.traffic);
+        let mut carried = before.counters.carried();
+        carried.add_ended(own.counters.own_sums(&self.names));
         before.counters.carry(carried);
-        before.counters.go_on_from(&self.counters);
-        if let Some(bans) = &self.bans {
+        before.counters.go_on_from(&own.counters);
+        if let Some(bans) = &own.bans {
             bans.save_now()?;
             bans.retire();
         }
-        let suspended = self.covering.suspend();
+        let suspended = own.covering.suspend();
         relieved.resume();
         if let Some(suspended) = suspended {
             suspended.hand_over();
@@ -264,14 +227,9 @@ impl Generation {
         if let Some(bans) = &before.bans {
             bans.take_up();
         }
-        before.reloader.tell_in_force();
-        before.reloader.around.metrics.attach(Arc::clone(&before.counters) as Arc<_>);
-        self.stop.store(true, Relaxed);
-        self.join();
-        if let Some(pins) = &self.pins {
-            pins.remove(self.number);
-        }
-        Kept::remove(&self.reloader.around.run_dir, self.number);
+        before.tell_in_force();
+        self.stop_threads();
+        forget(&own.around, own.generation);
         Ok(())
     }
 
@@ -285,142 +243,35 @@ impl Generation {
     /// Takes it out of the kernel, or leaves it there if it shall be kept, and ends what works for it.
     pub(super) fn end(&mut self) {
         // Nothing is to be refused from here on, and that is no failure.
-        self.stop.store(true, Relaxed);
-        self.join();
-        self.covering.end();
-        if let Some(pins) = self.pins.as_ref().filter(|pins| !pins.keeps()) {
+        self.stop_threads();
+        let Reloader { covering, around, generation, .. } = &*self.reloader;
+        covering.end();
+        if let Some(pins) = around.pins.as_ref().filter(|pins| !pins.keeps()) {
             pins.remove_all();
-            Kept::remove(&self.reloader.around.run_dir, self.number);
+            Kept::remove(&around.run_dir, *generation);
         }
     }
 
     /// Ends what works for it, now that the next judges, and forgets its maps; on a thread that may block.
-    pub(super) fn relieve(mut self, relieved: Relieved) {
-        self.stop.store(true, Relaxed);
-        if let Some(suspended) = relieved.suspended {
-            suspended.hand_over();
-        }
-        self.join();
-        if let Some(pins) = &self.pins {
-            pins.remove(self.number);
+    pub(super) fn relieve(self, relieved: Relieved) {
+        let reloader = Arc::clone(&self.reloader);
+        self.leave(relieved);
+        if let Some(pins) = &reloader.around.pins {
+            pins.remove(reloader.generation);
         }
     }
 
     /// Ends what works for it, and leaves it where it is.
     pub(super) fn leave(mut self, relieved: Relieved) {
-        self.stop.store(true, Relaxed);
-        if let Some(suspended) = relieved.suspended {
-            suspended.hand_over();
-        }
-        self.join();
+        relieved.hand_over();
+        self.stop_threads();
     }
 
-    fn join(&mut self) {
+    fn stop_threads(&mut self) {
+        self.stop.store(true, Relaxed);
         for thread in self.threads.drain(..) {
             thread.thread().unpark();
             drop(thread.join());
-        }
-    }
-}
-
-/// Takes the generation before off its hooks, and what it counted over.
-fn retire(
-    before: Predecessor,
-    relieved: Option<&Relieved>,
-    around: &Surroundings,
-    counters: &KernelCounters,
-    keep: impl Fn(&Sums) -> Result<()>,
-) -> Result<Option<Left>> {
-    before.take_off();
-    let sums = before.sums();
-    keep(&sums)?;
-    counters.carry(sums);
-    Kept::remove(&around.run_dir, before.generation);
-    let Some(pins) = around.pins.as_ref().filter(|_| relieved.is_none()) else { return Ok(None) };
-    let ring = match before.ring() {
-        Ok(ring) => ring,
-        Err(error) => {
-            tracing::warn!("what happened without an agent can't be told: {error:#}");
-            pins.remove(before.generation);
-            return Ok(None);
-        }
-    };
-    let (alone, generation) = (before.alone(), before.generation);
-    let names = before.known.map(|known| known.names);
-    Ok(Some(Left { ring, names, alone, pins: Arc::clone(pins), generation }))
-}
-
-impl Left {
-    /// Tells what happened without an agent: `each` gets a record and the names of the policy it was made under. Whoever
-    /// reads them must have the names of that policy, so this comes before anything else is told.
-    pub(super) fn tell(mut self, now: &Names, mut each: impl FnMut(Result<Record<'_>, Unreadable>, &Names)) {
-        let names = self.names.as_ref().unwrap_or(now);
-        let mut count = 0_u64;
-        while let Some(item) = self.ring.next() {
-            each(Record::read(&item), names);
-            count += 1;
-        }
-        let seconds = self.alone.as_secs();
-        tracing::warn!(
-            "what was in force went on without an agent for {seconds} s; {count} events of that time are told now, and \
-             monitor_events_lost_total says how many there was no room for"
-        );
-        self.pins.remove(self.generation);
-    }
-}
-
-impl Relieved {
-    /// Makes room for the next: what covers interfaces lets go of them while the next begins.
-    pub(super) fn new(covering: &Covering, counters: &Arc<KernelCounters>) -> Self {
-        Self { covering: covering.clone(), suspended: covering.suspend(), counters: Arc::clone(counters) }
-    }
-
-    /// The next didn't come: goes on as before.
-    pub(super) fn resume(self) {
-        if let Some(suspended) = self.suspended {
-            self.covering.resume(suspended);
-        }
-    }
-}
-
-/// The next generation, and what it is the next of.
-pub(super) struct Next {
-    pub(super) generation: Generation,
-    pub(super) relieved: Relieved,
-    /// How long it is on trial.
-    pub(super) trial: Option<Duration>,
-}
-
-impl Next {
-    /// Begins it.
-    ///
-    /// # Errors
-    /// As [`Generation::begin`].
-    pub(super) fn begin(
-        config: Config,
-        reloader: &Reloader,
-        policies: u64,
-        trial: Option<Duration>,
-    ) -> Result<Self> {
-        reloader.around.pins.as_ref().context(
-            "only what is said of packets can change while the agent runs, because nothing can be pinned here (the log of the \
-             start says why); restart it",
-        )?;
-        if let Some(bans) = &reloader.bans {
-            bans.save_now()?;
-        }
-        let relieved = Relieved::new(&reloader.covering, &reloader.counters);
-        match Generation::begin(config, &reloader.around, Some(&relieved), policies, trial) {
-            Ok(generation) => {
-                if let Some(bans) = &reloader.bans {
-                    bans.retire();
-                }
-                Ok(Self { generation, relieved, trial })
-            }
-            Err(error) => {
-                relieved.resume();
-                Err(error)
-            }
         }
     }
 }

@@ -137,27 +137,39 @@ impl Reloader {
                 .map(|names| Reloaded::Packets(Box::new(names)));
         }
         let outcome = if self.around.pins.is_some() { Reload::Failed } else { Reload::NeedsRestart };
-        let before = if again { state.before.take() } else { Some(Box::new(state.config.clone())) };
+        let before = if again { state.before.clone() } else { Some(Box::new(state.config.clone())) };
         let policies = state.policies + u64::from(!again);
         let next = Next::begin(config, self, policies, trial).map_err(|error| (outcome, error))?;
         next.generation.reloader.state().before = before;
-        tracing::info!(policies, "the new policy is in force");
+        if !again {
+            tracing::info!(policies, "the new policy is in force");
+        }
         Ok(Reloaded::Next(Box::new(next)))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has people see that this policy is in force.
+    /// Has people see that this policy is in force, and what it counts.
     pub(super) fn tell_in_force(&self) {
         let state = self.state();
         self.tell(&state.config, state.policies);
+        self.around.metrics.attach(Arc::clone(&self.counters) as Arc<_>);
     }
 
     /// Keeps what is in force for the next agent.
     pub(super) fn write_down(&self) -> Result<()> {
         self.write_down_as(&self.state())
+    }
+
+    /// The same for what is in force already, whatever becomes of it.
+    pub(super) fn keep_up(&self, state: &State) {
+        if let Err(error) = self.write_down_as(state) {
+            tracing::warn!(
+                "if the agent is killed, the next will not know all of what is in force: {error:#}"
+            );
+        }
     }
 
     fn write_down_as(&self, state: &State) -> Result<()> {
@@ -198,9 +210,7 @@ impl Reloader {
         self.tell(&config, state.policies);
         let before = std::mem::replace(&mut state.config, config);
         (state.before, state.rate_counters) = (Some(Box::new(before)), rate_counters);
-        if let Err(error) = self.write_down_as(state) {
-            tracing::warn!("if the agent is killed, the next will not know this policy: {error:#}");
-        }
+        self.keep_up(state);
         Ok(names)
     }
 

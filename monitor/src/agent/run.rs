@@ -108,7 +108,7 @@ pub async fn run(options: Options) -> Result<()> {
     };
 
     let stop = Arc::new(AtomicBool::new(false));
-    let bans = BansInForce::new(generation.bans.clone());
+    let bans = BansInForce::new(generation.reloader.bans.clone());
     let _ = views.bans.set(bans.clone());
     let recent = Arc::clone(&views.recent);
     let parts = Parts { bans: bans.clone(), orders, overview: Some(views) };
@@ -117,15 +117,10 @@ pub async fn run(options: Options) -> Result<()> {
     let enricher =
         Enricher::new(Tree::open()?, Groups::open()?, redactor, std::mem::take(&mut generation.found));
     let names = generation.names.clone();
-    let kernel = Arc::clone(&generation.counters);
+    let kernel = Arc::clone(generation.counters());
     let mut telling = Telling { recent, enricher, names, counters, kernel, sinks, bans };
     if let Some(left) = generation.left.take() {
-        let now = telling.names.clone();
-        left.tell(&now, |record, names| {
-            telling.names.clone_from(names);
-            telling.tell(record);
-        });
-        telling.names = now;
+        telling.tell_left(left);
     }
     health.beat();
     health.set_ready();

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
 use monitor_common::{
     event::held::Held,
@@ -152,7 +152,7 @@ pub(super) fn start(
     let settings = Settings { generation: next_generation(around, before), ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
     let sizes = Sizes { databases, rate_limits, source_sets };
-    let (mut kernel, control, settings) = open(ground, settings, sizes, around)?;
+    let (mut kernel, control, settings) = open(ground, settings, sizes, around, known.is_some())?;
     if let Some(pins) = &around.pins
         && let Some(map) = pins.shared_map("DELIVERED")
     {
@@ -198,7 +198,7 @@ pub(super) fn start(
         let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
         bans.set_rules(penalty_rules(&policy.rate_rules, &names));
         bans.set_protected(&policy.protected);
-        bans.load(before.is_some());
+        bans.load(kernel.inherited("BANS"));
         Some(Arc::new(bans))
     };
     let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
@@ -261,28 +261,35 @@ fn next_generation(around: &Surroundings, before: Option<&Predecessor>) -> u64 {
     pinned.max(before.map(|before| before.generation)).unwrap_or(0) + 1
 }
 
-/// Creates the maps: of a generation among others, if anything outlives the agent.
+/// Creates the maps: of a generation among others, if anything outlives the agent. `known` is whether the names of those before
+/// are known.
 fn open(
     ground: &Ground,
     settings: Settings,
     sizes: Sizes,
     around: &Surroundings,
+    known: bool,
 ) -> Result<(Kernel, Option<Arc<Control>>, Settings)> {
     let Some(pins) = &around.pins else {
         return Ok((Kernel::open(&ground.layout, &settings, sizes, around.log)?, None, settings));
     };
-    let entry = pins.shared_map("CONTROL").and_then(|map| Control::new(map).ok()?.read().ok());
+    if !known {
+        // Counters of rate limits, whose names nobody knows.
+        ["PACKETS", "OVER"].into_iter().try_for_each(|map| pins.give_up(map))?;
+    }
+    // One of another version can't be read.
+    let entry = pins.control().ok().flatten().and_then(|control| control.read().ok());
     // What is in the tables of sources and bans lies where the key says.
     let source_key = entry.map(|entry| entry.source_key).filter(|key| *key != [0; 2]);
     let settings =
         Settings { governed: 1, source_key: source_key.unwrap_or(settings.source_key), ..settings };
-    let mut kernel = Kernel::open_next(&ground.layout, &settings, sizes, around.log, pins)?;
-    let control = Control::new(kernel.take_data("CONTROL")?)?;
+    let kernel = Kernel::open_next(&ground.layout, &settings, sizes, around.log, pins)?;
+    let control = pins.control()?.context("CONTROL is not pinned")?;
     control.change(|entry| {
         entry.source_key = settings.source_key;
         entry.agent_pid = std::process::id();
     })?;
-    Ok((kernel, Some(Arc::new(control)), settings))
+    Ok((kernel, Some(control), settings))
 }
 
 /// Passes on what the kernel programs log.

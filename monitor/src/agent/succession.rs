@@ -20,11 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::counters::{self, Sums};
 use crate::{
     config::{Config, Loaded, Mode},
-    kernel::{
-        control::{Control, since_boot},
-        pins::Pins,
-        tables::Processes,
-    },
+    kernel::{control::since_boot, pins::Pins, tables::Processes},
     policy::{Names, RateCounters},
 };
 
@@ -32,6 +28,7 @@ use crate::{
 fn file(run_dir: &Path, generation: u64) -> PathBuf {
     run_dir.join(format!("generation-{generation}"))
 }
+
 /// Its format.
 const FORMAT: u32 = 1;
 
@@ -147,11 +144,12 @@ pub(super) struct Known {
 impl Predecessor {
     /// Looks for it, and cleans up what others left half done.
     pub(super) fn find(pins: &Arc<Pins>, run_dir: &Path) -> Option<Self> {
-        let entry = pins.shared_map("CONTROL").and_then(|map| Control::new(map).ok()?.read().ok());
+        let entry = pins.control().ok().flatten().and_then(|control| control.read().ok());
+        let generations = pins.generations();
         // Without it, of an agent of another version, all judge; the last is the newest.
-        let in_force = entry
-            .map_or_else(|| pins.generations().last().copied(), |entry| Some(entry.in_force(since_boot())));
-        for generation in pins.generations() {
+        let in_force =
+            entry.map_or_else(|| generations.last().copied(), |entry| Some(entry.in_force(since_boot())));
+        for generation in generations.iter().copied() {
             if Some(generation) != in_force {
                 tracing::info!(
                     generation,
@@ -161,7 +159,7 @@ impl Predecessor {
                 Kept::remove(run_dir, generation);
             }
         }
-        let Some(generation) = in_force.filter(|generation| pins.generations().contains(generation)) else {
+        let Some(generation) = in_force.filter(|generation| generations.contains(generation)) else {
             pins.take_off_interfaces(&[]);
             return None;
         };
@@ -210,16 +208,12 @@ impl Predecessor {
     /// What it and those before it counted by their rules. It should be off its hooks.
     pub(super) fn sums(&self) -> Sums {
         let Some(known) = &self.known else { return Sums::default() };
-        let mut sums =
-            Sums::left(|map| self.map(map), &known.names, known.workloads).unwrap_or_else(|error| {
-                tracing::warn!("what was counted by rules begins anew: {error:#}");
-                Sums::default()
-            });
-        let mut all = Sums::default();
-        sums.decisions.extend(known.carried.decisions.iter().cloned());
-        sums.databases.extend(known.carried.databases.iter().cloned());
-        sums.traffic.extend(known.carried.traffic.iter().cloned());
-        all.add(sums);
+        let own = Sums::left(|map| self.map(map), &known.names, known.workloads).unwrap_or_else(|error| {
+            tracing::warn!("what was counted by rules begins anew: {error:#}");
+            Sums::default()
+        });
+        let mut all = known.carried.clone();
+        all.add_ended(own);
         all
     }
 

@@ -4,7 +4,11 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use monitor_common::event::{Record, Unreadable};
 
-use super::{bans::BansInForce, counters::KernelCounters, generation::Generation};
+use super::{
+    bans::BansInForce,
+    counters::KernelCounters,
+    generation::{Generation, Left},
+};
 use crate::{
     metrics::Counters,
     pipeline::{detect, enrich::Enricher},
@@ -49,7 +53,17 @@ impl Telling {
     pub(super) fn turn_to(&mut self, before: &mut Generation, now: &Generation) {
         before.source.rest(|record| self.tell(record));
         self.names.clone_from(&now.names);
-        self.kernel = Arc::clone(&now.counters);
-        self.bans.set(now.bans.clone());
+        self.kernel = Arc::clone(now.counters());
+        self.bans.set(now.reloader.bans.clone());
+    }
+
+    /// Tells what happened without an agent, in the words of the policy of then. Before anything else is told.
+    pub(super) fn tell_left(&mut self, mut left: Left) {
+        let now = self.names.clone();
+        if let Some(names) = left.names.take() {
+            self.names = names;
+        }
+        left.rest(|record| self.tell(record));
+        self.names = now;
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +12,7 @@ use monitor_common::settings::Control as Entry;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Longer than a kernel program takes to decide.
-const MOMENT: std::time::Duration = std::time::Duration::from_millis(5);
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// The entry. The agent is the only one to write it, but for the kernel's note that the agent has gone.
 pub struct Control {
@@ -52,17 +53,17 @@ impl Control {
         map.set(0, entry, 0).context("can't write CONTROL")
     }
 
-    /// Has a generation judge from now on. With a time in nanoseconds it is on trial: the one in force judges again when that
-    /// has passed, unless it is confirmed.
+    /// Has a generation judge from now on. With a time it is on trial: the one in force judges again when that has passed, unless
+    /// it is confirmed.
     ///
     /// # Errors
     /// As the kernel says; then the one in force still is.
-    pub fn switch(&self, generation: u64, trial_ns: Option<u64>) -> Result<()> {
+    pub fn switch(&self, generation: u64, trial: Option<Duration>) -> Result<()> {
         let now = since_boot();
         self.change(|entry| {
             entry.overlap = 1;
             entry.before = entry.in_force(now);
-            entry.until_ns = trial_ns.map_or(0, |trial| now.saturating_add(trial));
+            entry.until_ns = trial.map_or(0, |trial| now.saturating_add(trial.as_nanos() as u64));
             entry.generation = generation;
         })?;
         // Whoever read the entry before has decided by then.

@@ -29,7 +29,7 @@ use monitor_common::{
 
 use super::{
     object,
-    pins::{Pins, SHARED, Shape},
+    pins::{Pins, Shape},
     probes::{Attach, PROBES, Probe},
     support,
 };
@@ -41,6 +41,8 @@ pub struct Kernel {
     types: KernelTypes,
     generation: u64,
     pins: Option<Arc<Pins>>,
+    /// The maps that were taken over from a generation before, with what is in them.
+    inherited: Vec<&'static str>,
     /// What is attached to hooks, by program.
     links: Vec<(&'static str, FdLink)>,
 }
@@ -114,7 +116,7 @@ impl Sizes {
         ]
     }
 
-    /// What the maps must be like that all generations share.
+    /// The maps that all generations share, and what they must be like.
     fn shapes(self) -> Vec<(&'static str, Shape)> {
         const INDEX: u32 = size_of::<u32>() as u32;
         const WORD: u32 = size_of::<u64>() as u32;
@@ -157,13 +159,20 @@ impl Kernel {
         log: KernelLog,
         pins: &Arc<Pins>,
     ) -> Result<Self> {
+        let mut inherited = Vec::new();
         for (map, shape) in sizes.shapes() {
-            if pins.give_up_unfit(map, shape)? {
-                tracing::info!("what was in {map} is given up: it has another size now");
+            match pins.shape(map) {
+                Some(is) if is == shape => inherited.push(map),
+                Some(_) => {
+                    pins.give_up(map)?;
+                    tracing::info!("what was in {map} is given up: it has another size now");
+                }
+                None => {}
             }
         }
-        let kernel = Self::create(layout, settings, sizes, log, Some(Arc::clone(pins)))?;
+        let mut kernel = Self::create(layout, settings, sizes, log, Some(Arc::clone(pins)))?;
         pins.begin(settings.generation, &kernel.ebpf)?;
+        kernel.inherited = inherited;
         Ok(kernel)
     }
 
@@ -186,13 +195,20 @@ impl Kernel {
         for (map, entries) in sizes.entries() {
             loader.map_max_entries(map, entries);
         }
-        for map in pins.iter().flat_map(|_| SHARED) {
-            if let Some(pins) = &pins {
+        if let Some(pins) = &pins {
+            for (map, _) in sizes.shapes() {
                 loader.map_pin_path(map, pins.shared(map));
             }
         }
         let ebpf = loader.load(object::bytes()?).context("can't create the maps of the kernel programs")?;
-        Ok(Self { ebpf, types, generation: settings.generation, pins, links: Vec::new() })
+        Ok(Self {
+            ebpf,
+            types,
+            generation: settings.generation,
+            pins,
+            inherited: Vec::new(),
+            links: Vec::new(),
+        })
     }
 
     /// Loads one program.
@@ -260,6 +276,11 @@ impl Kernel {
         };
         self.links.push((probe.program, link));
         Ok(())
+    }
+
+    /// Whether a map was taken over from a generation before, with what is in it.
+    pub fn inherited(&self, map: &str) -> bool {
+        self.inherited.contains(&map)
     }
 
     /// Where what outlives the agent is pinned, if anything does.
@@ -335,14 +356,6 @@ impl Kernel {
     /// Takes a map out, to be used on its own for as long as programs may be loaded.
     pub fn take(&mut self, name: &str) -> Result<aya::maps::Map> {
         self.ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
-    }
-
-    /// An array to be used on its own.
-    pub fn take_data(&mut self, name: &str) -> Result<MapData> {
-        match self.take(name)? {
-            aya::maps::Map::Array(data) => Ok(data),
-            _ => bail!("the map {name} is no array"),
-        }
     }
 
     /// What the kernel programs log, as a stream of its own.

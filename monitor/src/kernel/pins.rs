@@ -12,9 +12,13 @@
 use std::{
     fmt,
     fs::{self, File},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -28,6 +32,8 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
+use super::control::Control;
+
 /// The layout of what is in the directory. Another version's is never touched.
 const VERSION: &str = "v1";
 
@@ -36,21 +42,6 @@ const BPF_FS: u64 = 0xcafe_4a11;
 
 /// Where the kernel expects the file system to be mounted.
 const USUAL_MOUNT: &str = "/sys/fs/bpf";
-
-/// Maps that all generations share.
-pub const SHARED: &[&str] = &[
-    "CONTROL",
-    "DELIVERED",
-    "COUNTS",
-    "STATS",
-    "PACKETS",
-    "OVER",
-    "UNPARSED",
-    "SOURCES",
-    "BANS",
-    "BAN_BITS",
-    "BAN_NETS",
-];
 
 /// Maps that the next generation reads.
 const LEFT: &[&str] = &["EVENTS", "PROCESSES", "DECISIONS", "DATABASE_COUNTS", "TRAFFIC"];
@@ -84,6 +75,7 @@ impl std::error::Error for InUse {}
 pub struct Pins {
     root: PathBuf,
     keep: AtomicBool,
+    control: Mutex<Option<Arc<Control>>>,
     _lock: File,
 }
 
@@ -105,7 +97,7 @@ impl Pins {
         for room in ["shared", "interfaces"] {
             make(&root.join(room))?;
         }
-        Ok(Self { root, keep: AtomicBool::new(false), _lock: lock })
+        Ok(Self { root, keep: AtomicBool::new(false), control: Mutex::default(), _lock: lock })
     }
 
     /// Whether what is attached shall stay when the agent ends.
@@ -131,20 +123,41 @@ impl Pins {
         MapData::from_pin(self.shared(map)).ok()
     }
 
-    /// Has a new map be made where the one that is there isn't as it must be: its memory was asked to be another, or it is of
-    /// an agent of another version. Whether there was one that is given up.
+    /// What a shared map is like; none if there is none.
+    #[must_use]
+    pub fn shape(&self, map: &str) -> Option<Shape> {
+        let info = MapInfo::from_pin(self.shared(map)).ok()?;
+        Some(Shape { key: info.key_size(), value: info.value_size(), entries: info.max_entries() })
+    }
+
+    /// Has a new map be made instead of a shared one, if there is one: its memory was asked to be another, it is of an agent of
+    /// another version, or nobody knows what is in it.
     ///
     /// # Errors
     /// When the pin can't be removed.
-    pub fn give_up_unfit(&self, map: &str, shape: Shape) -> Result<bool> {
+    pub fn give_up(&self, map: &str) -> Result<()> {
         let path = self.shared(map);
-        let Ok(info) = MapInfo::from_pin(&path) else { return Ok(false) };
-        let is = Shape { key: info.key_size(), value: info.value_size(), entries: info.max_entries() };
-        if is == shape {
-            return Ok(false);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("can't remove {}", path.display()))
+            }
+            _ => Ok(()),
         }
-        fs::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
-        Ok(true)
+    }
+
+    /// The entry that says who judges, of which the whole process has one: whoever changes it reads it first. None before
+    /// the first generation.
+    ///
+    /// # Errors
+    /// When it isn't what it should be.
+    pub fn control(&self) -> Result<Option<Arc<Control>>> {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if control.is_none()
+            && let Some(map) = self.shared_map("CONTROL")
+        {
+            *control = Some(Arc::new(Control::new(map)?));
+        }
+        Ok(control.clone())
     }
 
     /// The generations that there is something of.

@@ -3,7 +3,10 @@
 //! Rules are known to the kernel programs by their indices, which the next policy gives to others. So what a generation
 //! counted goes on by name.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use anyhow::Result;
 use aya::maps::{Map, MapData};
@@ -84,59 +87,61 @@ impl Sums {
         Ok(Booked::new(per_cpu, workloads)?.read(names, &held::Counts::default()))
     }
 
-    /// Adds those of another generation; what has the same name is added up when it is shown. Connections that were open
-    /// then are found by looking now, and counted as opened once more: so those of before count only when they ended.
-    pub fn add(&mut self, before: Self) {
-        self.decisions.extend(before.decisions);
-        self.databases.extend(before.databases);
-        self.traffic
-            .extend(before.traffic.into_iter().map(|row| DatabaseTraffic { opened: row.closed, ..row }));
+    /// Adds others; what has the same name is added up when it is shown.
+    pub fn add(&mut self, others: Self) {
+        self.decisions.extend(others.decisions);
+        self.databases.extend(others.databases);
+        self.traffic.extend(others.traffic);
+    }
+
+    /// Adds those of a generation that has ended. Connections that were open then are found by looking by the next, and
+    /// counted as opened once more: so they count here only if they ended.
+    pub fn add_ended(&mut self, mut ended: Self) {
+        ended.traffic.iter_mut().for_each(|row| row.opened = row.closed);
+        self.add(ended);
     }
 
     /// With one row for what has the same name.
     #[must_use]
     pub fn folded(&self) -> Self {
-        let mut all = Self::default();
-        for row in &self.decisions {
-            let same = |other: &&mut Decisions| {
-                other.rule_kind == row.rule_kind
-                    && other.rule == row.rule
-                    && (other.verdict, other.mode) == (row.verdict, row.mode)
-            };
-            match all.decisions.iter_mut().find(same) {
-                Some(other) => other.count += row.count,
-                None => all.decisions.push(row.clone()),
-            }
-        }
-        for row in &self.databases {
-            let same = |other: &&mut Connections| {
-                other.database == row.database
-                    && (other.direction, &other.workload) == (row.direction, &row.workload)
-                    && (other.verdict, other.mode) == (row.verdict, row.mode)
-            };
-            match all.databases.iter_mut().find(same) {
-                Some(other) => other.count += row.count,
-                None => all.databases.push(row.clone()),
-            }
-        }
-        for row in &self.traffic {
-            let same = |other: &&mut DatabaseTraffic| {
-                other.database == row.database
-                    && (other.direction, &other.workload) == (row.direction, &row.workload)
-            };
-            match all.traffic.iter_mut().find(same) {
-                Some(other) => {
-                    other.opened += row.opened;
-                    other.closed += row.closed;
-                    other.received += row.received;
-                    other.sent += row.sent;
-                    other.lifetimes.add(row.lifetimes.sum, &row.lifetimes.counts);
-                }
-                None => all.traffic.push(row.clone()),
-            }
-        }
-        all
+        let decisions = folded(
+            &self.decisions,
+            |row| (row.rule_kind as u8, Arc::clone(&row.rule), row.verdict, row.mode as u8),
+            |sum, row| sum.count += row.count,
+        );
+        let databases = folded(
+            &self.databases,
+            |row| {
+                let of = (Arc::clone(&row.database), row.direction as u8, row.workload.clone());
+                (of, row.verdict, row.mode as u8)
+            },
+            |sum, row| sum.count += row.count,
+        );
+        let traffic = folded(
+            &self.traffic,
+            |row| (Arc::clone(&row.database), row.direction as u8, row.workload.clone()),
+            |sum, row| {
+                sum.opened += row.opened;
+                sum.closed += row.closed;
+                sum.received += row.received;
+                sum.sent += row.sent;
+                sum.lifetimes.add(row.lifetimes.sum, &row.lifetimes.counts);
+            },
+        );
+        Self { decisions, databases, traffic }
     }
+}
+
+/// One row for each key.
+fn folded<T: Clone, K: Ord>(rows: &[T], key: impl Fn(&T) -> K, add: impl Fn(&mut T, &T)) -> Vec<T> {
+    let mut sums: BTreeMap<K, T> = BTreeMap::new();
+    for row in rows {
+        match sums.entry(key(row)) {
+            Entry::Occupied(sum) => add(sum.into_mut(), row),
+            Entry::Vacant(place) => drop(place.insert(row.clone())),
+        }
+    }
+    sums.into_values().collect()
 }
 
 /// The same as it is kept on the disk.
@@ -273,7 +278,7 @@ mod tests {
         let text = serde_json::to_string(&Kept::from(&sums(9, 4))).unwrap();
         let before: Sums = serde_json::from_str::<Kept>(&text).unwrap().into();
         let mut all = sums(2, 1);
-        all.add(before);
+        all.add_ended(before);
         let all = all.folded();
         assert_eq!(all.decisions.len(), 1);
         assert_eq!(all.decisions[0].count, 6);
