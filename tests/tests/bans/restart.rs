@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use tests::agent::Mode;
+use tests::{
+    agent::{Agent, Mode},
+    wait::deadline,
+};
 
 use super::{BURST, banned, line::Line, list, setup};
 use crate::rate_limit::scene::{FAMILIES, Scene};
@@ -10,6 +13,38 @@ use crate::rate_limit::scene::{FAMILIES, Scene};
 fn sorted(mut listed: Vec<Value>) -> Vec<Value> {
     listed.sort_by_key(|ban| ban["address"].to_string());
     listed
+}
+
+/// A policy without rate limits looks at no packet and has no table of bans: the next one that has some begins with those on
+/// the disk.
+#[test]
+fn penalties_and_bans_hold_again_when_a_policy_looks_at_packets_again() -> Result<()> {
+    let family = FAMILIES[0];
+    let scene = Scene::new()?;
+    let line = Line::new(&scene, family)?;
+    let mut agent = setup(&scene, Mode::Enforce, "for = \"1h\"").start()?;
+    line.burst(0, 3 * BURST)?;
+    let by_hand = family.address(1, 2).to_string();
+    banned(&agent, &["add", &by_hand, "--for", "1h"])?;
+    line.check("at first", [false, false])?;
+    let applied = |agent: &Agent<'_>, count| {
+        let labels = [("outcome", "applied")];
+        agent.wait_for_metric("monitor_policy_reloads_total", &labels, count, deadline(30.0))
+    };
+    let mut rules = String::new();
+    agent.reconfigure(|text| {
+        let (before, limits) = text.split_once("[[rate_limit]]").unwrap_or((&text, ""));
+        rules = format!("[[rate_limit]]{limits}");
+        before.to_owned()
+    })?;
+    applied(&agent, 1.0)?;
+    line.check("without rate limits", [true, true])?;
+    agent.reconfigure(|text| format!("{text}\n{rules}"))?;
+    applied(&agent, 2.0)?;
+    line.check("with rate limits again", [false, false])?;
+    assert_eq!(list(&agent)?.len(), 2);
+    agent.stop()?;
+    Ok(())
 }
 
 #[test]
