@@ -55,19 +55,19 @@ fn judge_at(newest_first: bool) -> bool {
         return true;
     }
     let Some(control) = CONTROL.get_ptr(0) else { return true };
-    // SAFETY: numbers that are read as a whole, in whatever order they change; a helper without arguments.
-    unsafe {
-        let until_ns = read_volatile(&raw const (*control).until_ns);
-        let now = Control {
+    // SAFETY: numbers that are read as a whole, in whatever order they change.
+    let now = unsafe {
+        Control {
             generation: read_volatile(&raw const (*control).generation),
             before: read_volatile(&raw const (*control).before),
+            until_ns: read_volatile(&raw const (*control).until_ns),
             overlap: read_volatile(&raw const (*control).overlap),
-            until_ns,
             ..Control::NONE
-        };
-        let now_ns = if until_ns == 0 { 0 } else { bpf_ktime_get_boot_ns() };
-        now.judges(global!(SETTINGS.generation), now_ns, newest_first)
-    }
+        }
+    };
+    // SAFETY: a helper without arguments.
+    let now_ns = if now.until_ns == 0 { 0 } else { unsafe { bpf_ktime_get_boot_ns() } };
+    now.judges(global!(SETTINGS.generation), now_ns, newest_first)
 }
 
 /// Whether these programs are of the generation that judges.
