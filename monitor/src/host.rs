@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod cgroup;
 pub mod changes;
+pub mod clock;
 pub mod connections;
 pub mod content;
 mod escape;
@@ -14,3 +15,4 @@ pub mod placement;
 pub mod processes;
 pub mod ssh;
 pub mod trust;
+pub mod whole;

@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     host::{
         cgroup,
+        clock::since_boot_ns,
         connections::{self, Connection, Diag},
         file::Tree,
         processes,
@@ -174,7 +175,7 @@ impl Holdings {
         const NO_EXIST: u64 = 1;
         let slot = database_slot(Direction::Client, decision.rule, holder.workloads.first());
         let ino = holder.exe.ino;
-        let tracked = Tracked { since_ns: boot_ns(), slot, pid, open: 1, told: 0, ino };
+        let tracked = Tracked { since_ns: since_boot_ns(), slot, pid, open: 1, told: 0, ino };
         if self.tracked.insert(cookie, tracked, NO_EXIST).is_ok() {
             let mut adopted = self.counts.adopted.lock().unwrap_or_else(PoisonError::into_inner);
             *adopted.entry(slot).or_default() += 1;
@@ -201,7 +202,7 @@ impl Holdings {
         let (uid, gid) = found.as_ref().map_or((holder.uid, holder.gid), |found| found.ids);
         let record = Held {
             header: Header {
-                time_ns: boot_ns(),
+                time_ns: since_boot_ns(),
                 kind: Kind::Held as u16,
                 rule: decision.rule,
                 verdict: decision.verdict,
@@ -259,10 +260,4 @@ fn note_listeners(policy: &Compiled, processes: &Processes, table: &mut KernelMa
             note(index, servers[&index], process.workloads.first(), pid, process.exe.ino);
         }
     }
-}
-
-/// Nanoseconds since boot, as the kernel programs count them.
-fn boot_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

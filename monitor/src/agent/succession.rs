@@ -5,9 +5,8 @@
 //! each case: loads its own beside it, takes over who is who, switches, and takes the old one off.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::counters::{self, Sums};
 use crate::{
     config::{Config, Loaded, Mode},
-    kernel::{control::since_boot, pins::Pins, tables::Processes},
+    host::{clock::since_boot_ns, whole},
+    kernel::{pins::Pins, tables::Processes},
     policy::{Names, RateCounters},
 };
 
@@ -77,15 +77,11 @@ impl Kept {
 
     /// Writes it as a whole: whoever reads finds the old one or this.
     pub(super) fn write(&self, run_dir: &Path) -> Result<()> {
-        let (path, new) = (file(run_dir, self.generation), run_dir.join("generation.new"));
-        let _ = fs::remove_file(&new);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let mut file = options.open(&new).with_context(|| format!("can't make {}", new.display()))?;
         let text = serde_json::to_vec(self).context("can't write down the generation")?;
-        file.write_all(&text).with_context(|| format!("can't write {}", new.display()))?;
-        fs::rename(&new, &path)
-            .with_context(|| format!("can't rename {} to {}", new.display(), path.display()))
+        whole::write(&file(run_dir, self.generation), |mut file| {
+            file.write_all(&text)?;
+            Ok(file)
+        })
     }
 
     fn read(run_dir: &Path, generation: u64) -> Result<Self> {
@@ -148,7 +144,7 @@ impl Predecessor {
         let generations = pins.generations();
         // Without it, of an agent of another version, all judge; the last is the newest.
         let in_force =
-            entry.map_or_else(|| generations.last().copied(), |entry| Some(entry.in_force(since_boot())));
+            entry.map_or_else(|| generations.last().copied(), |entry| Some(entry.in_force(since_boot_ns())));
         for generation in generations.iter().copied() {
             if Some(generation) != in_force {
                 tracing::info!(
@@ -219,7 +215,7 @@ impl Predecessor {
 
     /// How long it was without an agent.
     pub(super) fn alone(&self) -> Duration {
-        Duration::from_nanos(since_boot().saturating_sub(self.beat_ns))
+        Duration::from_nanos(since_boot_ns().saturating_sub(self.beat_ns))
     }
 
     fn map(&self, name: &str) -> Result<MapData> {

@@ -3,9 +3,7 @@
 mod gather;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    fs::File,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,6 +13,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::{
     config::{self, Config},
+    host::whole,
     pipeline::redact::Redactor,
 };
 
@@ -57,11 +56,10 @@ struct Part {
 }
 
 fn write(out: &Path, parts: &[Part], redactor: &Redactor) -> Result<()> {
-    let new = out.with_extension("new");
-    let mut options = OpenOptions::new();
-    // Never over what is there, or where a link leads.
-    let _ = fs::remove_file(&new);
-    let file = options.write(true).create_new(true).mode(0o600).open(&new)?;
+    whole::write(out, |file| pack(file, parts, redactor))
+}
+
+fn pack(file: File, parts: &[Part], redactor: &Redactor) -> Result<File> {
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     for part in parts {
         let text = redactor.lines(&part.text);
@@ -72,9 +70,5 @@ fn write(out: &Path, parts: &[Part], redactor: &Redactor) -> Result<()> {
         let name = Path::new("monitor-support").join(&part.name);
         archive.append_data(&mut header, &name, &text[..])?;
     }
-    let mut file: File = archive.into_inner()?.finish()?;
-    file.flush()?;
-    file.sync_all()?;
-    fs::rename(&new, out)?;
-    Ok(())
+    Ok(archive.into_inner()?.finish()?)
 }

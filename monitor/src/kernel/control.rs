@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData};
 use monitor_common::settings::Control as Entry;
-use rustix::time::{ClockId, clock_gettime};
+
+use crate::host::clock::since_boot_ns;
 
 /// Longer than a kernel program takes to decide.
 const MOMENT: Duration = Duration::from_millis(5);
@@ -59,7 +60,7 @@ impl Control {
     /// # Errors
     /// As the kernel says; then the one in force still is.
     pub fn switch(&self, generation: u64, trial: Option<Duration>) -> Result<()> {
-        let now = since_boot();
+        let now = since_boot_ns();
         self.change(|entry| {
             entry.overlap = 1;
             entry.before = entry.in_force(now);
@@ -77,7 +78,7 @@ impl Control {
     /// As the kernel says; or when the trial is over.
     pub fn confirm(&self) -> Result<()> {
         let entry = self.read()?;
-        if entry.until_ns != 0 && since_boot() > entry.until_ns {
+        if entry.until_ns != 0 && since_boot_ns() > entry.until_ns {
             bail!("the time to confirm it is over; the policy before is in force");
         }
         self.change(|entry| entry.until_ns = 0)
@@ -85,7 +86,7 @@ impl Control {
 
     /// Says that the agent is alive.
     pub fn beat(&self) {
-        if let Err(error) = self.change(|entry| entry.beat_ns = since_boot()) {
+        if let Err(error) = self.change(|entry| entry.beat_ns = since_boot_ns()) {
             tracing::warn!("{error:#}");
         }
     }
@@ -93,11 +94,4 @@ impl Control {
     fn map(&self) -> MutexGuard<'_, Array<MapData, Entry>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Nanoseconds since boot, suspended time included.
-#[must_use]
-pub fn since_boot() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

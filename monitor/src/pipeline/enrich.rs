@@ -16,7 +16,7 @@ use monitor_common::{
 
 use crate::{
     event::{Detail, Event, Opener, Program, Text, Who},
-    host::{cgroup::Groups, file::Tree, processes},
+    host::{cgroup::Groups, clock::since_boot_ns, file::Tree, processes},
     policy::Names,
 };
 use places::Places;
@@ -236,10 +236,9 @@ fn program(record: &exec::Exec, tail: &[u8]) -> Program {
 
 /// When something happened, by the wall clock as it is set now.
 fn wall_clock(boot_ns: u64) -> Timestamp {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let since_boot = SignedDuration::new(now.tv_sec, now.tv_nsec as i32);
-    let at = SignedDuration::from_nanos(i64::try_from(boot_ns).unwrap_or(i64::MAX));
-    Timestamp::now().checked_sub(since_boot - at).unwrap_or_default()
+    let since_boot = |ns: u64| SignedDuration::from_nanos(i64::try_from(ns).unwrap_or(i64::MAX));
+    let ago = since_boot(since_boot_ns()) - since_boot(boot_ns);
+    Timestamp::now().checked_sub(ago).unwrap_or_default()
 }
 
 /// A source over a limit.
@@ -317,8 +316,7 @@ mod tests {
 
     #[test]
     fn now_is_now() {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let at = wall_clock(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
+        let at = wall_clock(since_boot_ns());
         assert!(Timestamp::now().duration_since(at).abs() < SignedDuration::from_secs(1));
     }
 }

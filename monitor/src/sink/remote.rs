@@ -10,10 +10,11 @@ use tokio::sync::mpsc;
 
 use super::{
     backoff::Backoff,
-    worker::{Message, Switches, boot_ns},
+    worker::{Message, Switches},
 };
 use crate::{
     event::Event,
+    host::clock::since_boot_ns,
     metrics::{Loss, SinkCounters},
 };
 
@@ -91,7 +92,7 @@ impl RemoteWorker {
             }
             let (taken, result) = self.remote.send(batch);
             let taken = taken.min(batch.len());
-            let now = boot_ns();
+            let now = since_boot_ns();
             batch[..taken].iter().for_each(|event| self.counters.took(now.saturating_sub(event.boot_ns)));
             batch = &batch[taken..];
             if result.is_err() {

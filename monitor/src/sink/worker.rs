@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::{Output, backoff::Backoff};
 use crate::{
     event::Event,
+    host::clock::since_boot_ns,
     metrics::{Loss, SinkCounters},
     render::Style,
 };
@@ -199,7 +200,7 @@ impl Worker {
         if error.is_some() {
             self.counters.failed();
         }
-        let now = boot_ns();
+        let now = since_boot_ns();
         let delivered = self.batch.times.iter().take(delivered as usize);
         delivered.for_each(|then| self.counters.took(now.saturating_sub(*then)));
         self.batch.clear();
@@ -291,12 +292,6 @@ fn write(output: &mut dyn Output, bytes: &[u8], switches: &Switches) -> (usize, 
         }
     }
     (written, None)
-}
-
-/// Nanoseconds since boot, as the kernel programs count them.
-pub(super) fn boot_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn reason(error: &io::Error) -> Loss {

@@ -14,9 +14,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File},
     io::{self, BufReader, BufWriter, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     str::{FromStr, SplitAsciiWhitespace},
     sync::Arc,
@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use monitor_common::addr::Addr;
 
 use super::prefix::Prefix;
+use crate::host::whole;
 
 const HEADER: &str = "monitor-bans 1";
 const NAME: &str = "bans";
@@ -112,29 +113,18 @@ impl Store {
     pub fn write(&self, each: impl FnOnce(&mut Writer) -> Result<()>) -> Result<()> {
         let mut dir = fs::DirBuilder::new();
         dir.recursive(true).mode(0o700).create(&self.dir).context("can't make the directory for the bans")?;
-        let new = self.dir.join("bans.new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(&new).with_context(|| format!("can't open {}", new.display()))?;
-        // One that was left behind keeps its mode when it is opened.
-        file.set_permissions(Permissions::from_mode(0o600)).context("can't set the mode of a file")?;
-        let mut writer = Writer {
-            out: BufWriter::with_capacity(1 << 20, file),
-            reasons: HashMap::new(),
-            names: HashMap::new(),
-            written: 0,
-        };
-        let write = || -> Result<File> {
+        whole::write(&self.path(), |file| {
+            let mut writer = Writer {
+                out: BufWriter::with_capacity(1 << 20, file),
+                reasons: HashMap::new(),
+                names: HashMap::new(),
+                written: 0,
+            };
             writeln!(writer.out, "{HEADER}")?;
             each(&mut writer)?;
             writeln!(writer.out, "end {}", writer.written)?;
             Ok(writer.out.into_inner().map_err(io::IntoInnerError::into_error)?)
-        };
-        let file = write().with_context(|| format!("can't write {}", new.display()))?;
-        file.sync_all().with_context(|| format!("can't write {} to the disk", new.display()))?;
-        fs::rename(&new, self.path()).context("can't put the file of bans in its place")?;
-        let dir = File::open(&self.dir).and_then(|dir| dir.sync_all());
-        dir.context("can't write the directory of the bans to the disk")
+        })
     }
 }
 
@@ -258,6 +248,8 @@ fn referred(words: &mut SplitAsciiWhitespace, texts: &[Arc<str>]) -> Result<Arc<
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn some() -> Vec<Saved> {

@@ -84,7 +84,8 @@ impl Maps {
     /// Counts anew what takes a walk.
     pub fn count(&self) {
         for map in &self.maps {
-            let most = usize::try_from(map.number("max_entries")).unwrap_or(usize::MAX);
+            let [most] = map.numbers(&["max_entries"]);
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
             if let Some(entries) = map.count.and_then(|count| count(&map.data, most)) {
                 map.entries.store(entries, Relaxed);
             }
@@ -93,19 +94,18 @@ impl Maps {
 
     /// The maps as they were last counted.
     pub fn read(&self) -> impl Iterator<Item = snapshot::Map> {
-        self.maps.iter().map(|map| snapshot::Map {
-            name: Arc::clone(&map.name),
-            entries: map.count.map(|_| map.entries.load(Relaxed)),
-            capacity: map.number("max_entries"),
-            bytes: map.number("memlock"),
+        self.maps.iter().map(|map| {
+            let [capacity, bytes] = map.numbers(&["max_entries", "memlock"]);
+            let entries = map.count.map(|_| map.entries.load(Relaxed));
+            snapshot::Map { name: Arc::clone(&map.name), entries, capacity, bytes }
         })
     }
 }
 
 impl Known {
-    /// A number that the kernel tells of the map; 0 where it doesn't.
-    fn number(&self, key: &str) -> u64 {
-        super::fd_info(self.data.fd().as_fd().as_raw_fd(), &[key])[0]
+    /// Numbers that the kernel tells of the map; 0 where it doesn't.
+    fn numbers<const N: usize>(&self, keys: &[&str; N]) -> [u64; N] {
+        super::fd_info(self.data.fd().as_fd().as_raw_fd(), keys)
     }
 }
 
