@@ -9,6 +9,7 @@ pub mod content;
 mod escape;
 pub mod file;
 pub mod interfaces;
+pub mod memory;
 pub mod mounts;
 mod netlink;
 pub mod placement;

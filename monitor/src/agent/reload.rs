@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    host::{accounts::Accounts, file::Tree, ssh::Ssh},
+    host::{accounts::Accounts, file::Tree, memory, ssh::Ssh},
     metrics::{self, Reload},
     policy::{Compiled, Host, Names, RateCounters, Unenforceable},
 };
@@ -258,6 +258,10 @@ fn fits(state: &State, config: &Config, policy: &Compiled) -> bool {
 /// # Errors
 /// Only if that thread panics.
 pub(super) async fn on_a_thread(reloader: Arc<Reloader>, wish: Wish) -> Result<Reloaded> {
-    let fulfil = move || reloader.fulfil(&wish);
+    let fulfil = move || {
+        let reloaded = reloader.fulfil(&wish);
+        memory::give_back();
+        reloaded
+    };
     tokio::task::spawn_blocking(fulfil).await.context("reading the new policy failed")
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{Config, Sink},
     control::{Parts, access::Access, server as control},
-    host::{cgroup::Groups, file::Tree},
+    host::{cgroup::Groups, file::Tree, memory},
     http::{self, Health, Web},
     kernel::{
         load::KernelLog,
@@ -122,6 +122,7 @@ pub async fn run(options: Options) -> Result<()> {
     if let Some(left) = generation.left.take() {
         telling.tell_left(left);
     }
+    memory::give_back();
     health.beat();
     health.set_ready();
     announce(config, address);
