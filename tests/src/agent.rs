@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Seconds until the agent must be ready, and until it must be gone after a signal.
-const LIFE: f64 = 30.0;
+const LIFE: f64 = 60.0;
 
 /// One agent at a time: scenarios count what the whole kernel holds and need the machine for their floods.
 static TURN: Mutex<()> = Mutex::new(());

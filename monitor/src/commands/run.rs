@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{
     agent, config,
     control::access::Access,
-    host::trust,
+    host::{cgroup, trust},
     kernel::{load::KernelLog, pins, support},
     safety::{self, Seccomp},
 };
@@ -75,6 +75,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Err(error) = pins::prepare(&args.pin_dir) {
         tracing::warn!("{error:#}");
     }
+    // Nor make a view of the cgroup tree; where it can't have one, it says so when the scope is opened.
+    let _ = cgroup::mount_point();
     Access::new(&config.control)?.join()?;
     safety::confine(args.seccomp, config.metrics.listen.port())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

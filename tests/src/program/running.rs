@@ -129,10 +129,13 @@ impl Running {
         Ok(Finished { name: self.name.clone(), pid: self.child.id(), status, stdout, stderr })
     }
 
-    /// Kills it and tells what it wrote to standard error.
+    /// Kills it and tells what it wrote to standard error, and how it ended.
     pub fn kill_and_tell(&mut self) -> String {
         match self.kill() {
-            Ok(()) => self.complaint(),
+            Ok(()) => {
+                let end = self.child.try_wait().ok().flatten();
+                self.complaint() + &end.map(|end| format!("({end})")).unwrap_or_default()
+            }
             Err(error) => format!("{error:#}"),
         }
     }
