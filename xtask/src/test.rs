@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
+    bench,
     build::{self, Profile},
     context::Context,
     docs, package,
@@ -25,7 +26,7 @@ pub struct Args {
     #[arg(long = "skip", value_name = "STAGE")]
     skip: Vec<Stage>,
     /// For the test programs: a part of the names of the tests to run, or options of theirs (`-- --nocapture`).
-    /// With these, stages that aren't test programs (docs, package, vm) run only when `--only` names them.
+    /// With these, stages that aren't test programs (docs, package, bench, vm) run only when `--only` names them.
     #[arg(last = true, value_name = "FILTER")]
     arguments: Vec<OsString>,
 }
@@ -43,6 +44,8 @@ enum Stage {
     Scenarios,
     /// The Debian package, installed and removed over a copy of this system; needs root
     Package,
+    /// The benchmark of packets, a quick one: its report is kept, no time is judged; needs root
+    Bench,
     /// The kernel programs on another kernel, in a guest
     Vm,
 }
@@ -89,6 +92,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Stage::Scenarios => stages.run("scenarios", || scenarios(args, context)),
             Stage::Package if !context.is_root() => stages.leave_out("package", "only root can install it"),
             Stage::Package => stages.run("package", || package::build_and_check(context)),
+            Stage::Bench if !context.is_root() => stages.leave_out("benchmark", "it loads kernel programs"),
+            Stage::Bench => stages.run("benchmark", || bench::keep_a_quick_one(context)),
             Stage::Vm => match setup::out_of_reach(context, Purpose::Vm)? {
                 Some(missing) => stages.leave_out("guest", &format!("only root can install the {missing}")),
                 None => stages.run("guests", || vm::ladder(context, IN_GUEST)),

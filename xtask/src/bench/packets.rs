@@ -1,5 +1,7 @@
 //! The tables of `bench packets`.
 
+mod profile;
+
 use std::fmt::Write;
 
 use anyhow::{Context as _, Result};
@@ -80,11 +82,17 @@ pub fn report(report: &Value) -> Result<String> {
         text,
         "A frame's time is that of making it, sending it over the link and all that is done with it there. The floor is a program \
          that only drops; for what passes frames, one that only passes.\n\n{}",
+        profile::table(&report.results)
+    )?;
+    writeln!(
+        text,
+        "Where a frame's time goes: what one row adds to another, medians over the rounds.\n\n{}",
         peers(&report.peers)
     )?;
     writeln!(
         text,
-        "How many times the cost of ours for a source over its limit, in the same round.\n\n{}",
+        "How many times the cost of ours for a source over its limit, in the same round.{}\n\n{}",
+        room(&report.results, &report.peers).unwrap_or_default(),
         exactness(&report.exactness)
     )?;
     writeln!(
@@ -94,7 +102,7 @@ pub fn report(report: &Value) -> Result<String> {
     )?;
     writeln!(
         text,
-        "An honest TCP client, no rule hit, frames no longer than the link allows. A virtual link copies packets for every XDP \
+        "An honest TCP client that breaks no rule, frames no longer than the link allows. A virtual link copies packets for every XDP \
          program: native XDP is compared with a program that only passes."
     )?;
     Ok(text)
@@ -156,6 +164,19 @@ fn peers(rows: &[Peer]) -> Table {
         ]);
     }
     table
+}
+
+/// What the goal of a peer would leave to a limiter, where a frame's time has a part that no limiter has a hand in.
+fn room(rows: &[Row], peers: &[Peer]) -> Option<String> {
+    let peer = peers.iter().find(|peer| peer.goal.is_some())?;
+    let row = rows.iter().find(|row| row.what == peer.what && row.senders == peer.senders)?;
+    let (times, goal) = (row.ratio.median, peer.goal?);
+    let left = row.ns.median / goal - row.floor_ns.median;
+    Some(format!(
+        " A program that only drops is {times:.2} times cheaper than \"{}\": to be {goal:.0} times cheaper in all, a limiter would \
+         have {left:.0} ns for everything it does.",
+        peer.what
+    ))
 }
 
 /// As [`verdict`], for a goal that is a least value.

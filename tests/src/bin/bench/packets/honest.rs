@@ -35,11 +35,23 @@ enum Way {
     Nothing,
     NothingAgain,
     Pass,
-    AgentXdp,
-    AgentTcx,
+    /// The agent, with a limit for another port.
+    AgentXdpElsewhere,
+    AgentTcxElsewhere,
+    /// With one that the client keeps to.
+    AgentXdpWithin,
+    AgentTcxWithin,
 }
 
-const WAYS: [Way; 5] = [Way::Nothing, Way::NothingAgain, Way::Pass, Way::AgentXdp, Way::AgentTcx];
+const WAYS: [Way; 7] = [
+    Way::Nothing,
+    Way::NothingAgain,
+    Way::Pass,
+    Way::AgentXdpElsewhere,
+    Way::AgentTcxElsewhere,
+    Way::AgentXdpWithin,
+    Way::AgentTcxWithin,
+];
 
 impl Way {
     fn name(self) -> &'static str {
@@ -47,26 +59,38 @@ impl Way {
             Self::Nothing => "no agent",
             Self::NothingAgain => "nothing",
             Self::Pass => "an XDP program that only passes",
-            Self::AgentXdp => "monitor, native XDP",
-            Self::AgentTcx => "monitor, tcx",
+            Self::AgentXdpElsewhere => "monitor, native XDP, no rule for it",
+            Self::AgentTcxElsewhere => "monitor, tcx, no rule for it",
+            Self::AgentXdpWithin => "monitor, native XDP, within a limit",
+            Self::AgentTcxWithin => "monitor, tcx, within a limit",
         }
     }
 
     /// What it is compared with: a virtual link copies packets as soon as there is an XDP program, whatever that does, which a
     /// network card doesn't.
     fn against(self) -> Self {
-        if self == Self::AgentXdp { Self::Pass } else { Self::Nothing }
+        match self {
+            Self::AgentXdpElsewhere | Self::AgentXdpWithin => Self::Pass,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// How much less the client may notice of it at most.
+    fn goal(self) -> Option<f64> {
+        (!matches!(self, Self::Nothing | Self::NothingAgain | Self::Pass)).then_some(0.02)
     }
 
     fn start<'a>(self, stage: &'a Stage, scope: &Cgroup) -> Result<Option<At<'a>>> {
-        let attach = match self {
+        let (attach, port) = match self {
             Self::Nothing | Self::NothingAgain => return Ok(None),
             Self::Pass => return Ok(Some(At::Bare(stage.attach(&Program::always(PASS)?)?))),
-            Self::AgentXdp => "xdp",
-            Self::AgentTcx => "tcx",
+            Self::AgentXdpElsewhere => ("xdp", PORT + 1),
+            Self::AgentTcxElsewhere => ("tcx", PORT + 1),
+            Self::AgentXdpWithin => ("xdp", PORT),
+            Self::AgentTcxWithin => ("tcx", PORT),
         };
         let rules = format!(
-            "[packets]\nattach = \"{attach}\"\n[[rate_limit]]\nname = \"high\"\nports = [{PORT}]\n\
+            "[packets]\nattach = \"{attach}\"\n[[rate_limit]]\nname = \"high\"\nports = [{port}]\n\
              packets = \"10000000/s\"\nburst = 10000000\n"
         );
         let setup = Setup::new(Mode::Enforce, scope).without_events().within(&stage.server);
@@ -116,7 +140,7 @@ fn result(way: Way, pairs: &[[Block; 2]]) -> Value {
     json!({
         "beside": way.name(),
         "against": way.against().name(),
-        "goal": matches!(way, Way::AgentXdp | Way::AgentTcx).then_some(0.02),
+        "goal": way.goal(),
         "goodput_bytes_per_s": itself(|block| block.goodput),
         "median_ns": itself(|block| block.median),
         "p99_ns": itself(|block| block.p99),
