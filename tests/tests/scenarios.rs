@@ -4,6 +4,7 @@
 //! else's. They attach only in network namespaces and decide only for cgroups of their own.
 
 mod bans;
+mod baseline;
 mod control;
 mod database;
 mod events;

@@ -169,6 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_policies_are_clean_and_say_what_they_are_about() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+        files.sort();
+        let args = Args { files, json: false, deny: Some(Deny::Warnings), print_default: false };
+        let checked = check(&args, false);
+        assert_eq!((checked.stderr.as_str(), checked.failed), ("", false), "{}", checked.stdout);
+        for path in &args.files {
+            let text = std::fs::read_to_string(path).unwrap();
+            let rules = ["exec", "database", "rate_limit"]
+                .map(|kind| text.matches(&format!("\n[[{kind}]]\n")).count());
+            let rules: usize = rules.iter().sum();
+            assert!(rules > 0 && text.contains("# False positives: "), "{}", path.display());
+            for key in ["mode = \"observe\"", "severity = \"", "practice = \"", "attack = [\"T"] {
+                assert_eq!(text.matches(&format!("\n{key}")).count(), rules, "{key} in {}", path.display());
+            }
+        }
+    }
+
+    #[test]
     fn the_default_can_be_checked() {
         let args = Args { files: Vec::new(), json: false, deny: None, print_default: true };
         let printed = check(&args, false);

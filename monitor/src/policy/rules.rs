@@ -28,11 +28,11 @@ fn cannot_hold(config: &Config, name: &str, place: &config::Place, reason: &str,
     Report::new(vec![config.diagnostic(Severity::Error, place, message).help(help)])
 }
 
-/// An exec rule that applies to those in `also`, or to everybody if that is empty.
+/// An exec rule that applies to those in `users`, or to everybody if that is empty.
 pub(super) fn exec_rule(
     config: &Config,
     rule: &config::Exec,
-    also: WorkloadSet,
+    users: WorkloadSet,
     cannot: &Unenforceable,
     degraded: &mut Vec<(String, &'static str)>,
 ) -> Result<Rule, Report> {
@@ -48,9 +48,15 @@ pub(super) fn exec_rule(
         degraded.push((rule.name.clone(), reason));
         mode = Mode::Observe;
     }
-    let compiled = match &rule.by {
-        Some(by) => Rule::new(set(by), action, Action::Next, mode),
-        None => Rule::new(WorkloadSet::EMPTY, action, action, mode),
+    // Who is left out takes the place of who is meant, which is then what else must be true; with users besides, there would be
+    // three.
+    let (compiled, also) = match &rule.by {
+        by if !rule.except.is_empty() => {
+            let by = by.as_deref().map(set);
+            (Rule::new(set(&rule.except), Action::Next, action, mode), by.unwrap_or(users))
+        }
+        Some(by) => (Rule::new(set(by), action, Action::Next, mode), users),
+        None => (Rule::new(WorkloadSet::EMPTY, action, action, mode), users),
     };
     Ok(Rule { also, ..compiled })
 }

@@ -193,6 +193,9 @@ fn exec(random: &mut Rng, text: &mut String, number: usize, workloads: &[String]
     if user {
         let _ = writeln!(text, "user = {:?}", some(random, USERS, 1, 2));
     }
+    if !user && deny && chance(random, 40) {
+        let _ = writeln!(text, "except = {:?}", some(random, &references(workloads), 1, 2));
+    }
     let files: Vec<&str> = PATTERNS.iter().chain(CLASSES).chain(&["@loader"]).copied().collect();
     let key = if deny { "deny" } else { "allow" };
     let _ = writeln!(text, "{key} = {:?}", some(random, &files, 1, 4));

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{context::Context, shell::Cmd};
 
 /// What the package must bring: a path, and how `dpkg-deb --contents` begins its line.
-const CONTENT: [(&str, &str); 8] = [
+const CONTENT: [(&str, &str); 9] = [
     ("./usr/bin/monitor", "-rwxr-xr-x 0/0"),
     ("./etc/monitor/monitor.toml", "-rw-r----- 0/0"),
     ("./etc/monitor/policy.d/README", "-rw-r--r-- 0/0"),
+    ("./usr/share/monitor/policies/90-shells.toml", "-rw-r--r-- 0/0"),
     ("./usr/lib/systemd/system/monitor.service", "-rw-r--r-- 0/0"),
     ("./usr/share/doc/monitor/policy.md", "-rw-r--r-- 0/0"),
     ("./usr/share/doc/monitor/copyright", "-rw-r--r-- 0/0"),
@@ -35,6 +36,10 @@ root dpkg --install /tmp/monitor.deb
 root dpkg --verify monitor
 echo "VERSION $(root monitor --version | tr '\n' ' ')"
 root monitor check --deny warnings /etc/monitor/monitor.toml
+# With all that it brings to begin with.
+root sh -c 'cp /usr/share/monitor/policies/*.toml /etc/monitor/policy.d/'
+root monitor check /etc/monitor/monitor.toml
+root sh -c 'rm /etc/monitor/policy.d/*.toml'
 test -L "$dir/root/etc/systemd/system/multi-user.target.wants/monitor.service"
 # An upgrade keeps what the administrator wrote.
 echo '# mine' >> "$dir/root/etc/monitor/monitor.toml"

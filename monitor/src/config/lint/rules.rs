@@ -9,7 +9,7 @@ pub(super) fn check(lints: &mut Lints) {
     for index in unused(config) {
         let Some(workload) = config.workloads.get(index) else { continue };
         let message = format!("nothing uses the workload {}", quoted(&workload.name));
-        let help = "name it in `by`, `clients`, `servers` or `allow`, or remove it";
+        let help = "name it in `by`, `except`, `clients`, `servers` or `allow`, or remove it";
         lints.warn(&workload.place, message, help);
     }
     for rule in &config.databases {
@@ -30,7 +30,9 @@ fn unused(config: &Config) -> Vec<usize> {
     let mut used = vec![false; config.workloads.len()];
     let databases = config.databases.iter().flat_map(|rule| [&rule.clients, &rule.servers]);
     let by = config.execs.iter().map(|rule| &rule.by);
-    let rules = databases.chain(by).flatten().chain(config.raw_sockets.iter().map(|rule| &rule.allow));
+    let except = config.execs.iter().map(|rule| &rule.except);
+    let raw = config.raw_sockets.iter().map(|rule| &rule.allow);
+    let rules = databases.chain(by).flatten().chain(except).chain(raw);
     let kin = config.workloads.iter().enumerate().flat_map(|(own, workload)| {
         workload.parents.iter().chain(&workload.ancestors).filter(move |index| **index != own)
     });

@@ -68,8 +68,8 @@ fn a_workload_is_used_by_rules_and_by_other_workloads() {
     assert_eq!(
         linted(&text),
         [
-            "19:1 warning: nothing uses the workload `unused` | name it in `by`, `clients`, `servers` or `allow`, or remove it",
-            "22:1 warning: nothing uses the workload `self` | name it in `by`, `clients`, `servers` or `allow`, or remove it",
+            "19:1 warning: nothing uses the workload `unused` | name it in `by`, `except`, `clients`, `servers` or `allow`, or remove it",
+            "22:1 warning: nothing uses the workload `self` | name it in `by`, `except`, `clients`, `servers` or `allow`, or remove it",
         ]
     );
 }

@@ -119,6 +119,8 @@ pub struct Exec {
     pub by: Option<Vec<usize>>,
     /// Real users who execute. Empty: any.
     pub users: Vec<Spanned<Account>>,
+    /// Whom the rule is not for, like `by`. Empty: nobody; always so if both `by` and `users` are given.
+    pub except: Vec<usize>,
     /// Whether `files` are what is acted upon, or what is not. Of `Allow` rules at least one of `by` and `users` is
     /// given.
     pub list: ListKind,

@@ -147,6 +147,10 @@ pub(crate) struct Exec {
     #[toml(default)]
     #[schemars(example = ["www-data"], length(min = 1))]
     pub user: Field<List<Id>>,
+    /// Workloads that the rule is not for. Not with both `by` and `user`.
+    #[toml(default)]
+    #[schemars(example = ["backup"], length(min = 1))]
+    pub except: Field<List<String>>,
     /// What they must not execute: absolute paths, globs, `@memfd` (a file that is only in memory),
     /// `@deleted` (a file without a name), `@unplaced` (a file on a mount that the host's tree doesn't have) and
     /// `@loader` (the dynamic loader, started by hand).

@@ -20,16 +20,24 @@ pub(super) fn exec(
 ) -> Option<Exec> {
     let At { value: rule, span } = raw;
     let name = names.take(file, &rule.name, "exec", *span);
-    let by = rule.by.given().map(|by| {
-        if by.value.items.is_empty() && !by.value.incomplete {
-            file.error(
-                by.span,
-                "`by` is empty and would match nobody",
-                "list workloads, or remove the key for anybody",
-            );
+    let mut members = |names: &raw::Field<raw::List<String>>, message, help| {
+        let names = names.given()?;
+        if names.value.items.is_empty() && !names.value.incomplete {
+            file.error(names.span, message, help);
         }
-        workloads.indices(file, &by.value)
-    });
+        Some(workloads.indices(file, &names.value))
+    };
+    let by = members(
+        &rule.by,
+        "`by` is empty and would match nobody",
+        "list workloads, or remove the key for anybody",
+    );
+    let except =
+        members(&rule.except, "`except` is empty and leaves nobody out", "list workloads, or remove the key");
+    if let (Some(except), false, false) = (rule.except.given(), rule.by.is_absent(), rule.user.is_absent()) {
+        let help = "say the user in a workload that `by` names";
+        file.error(except.span, "`except` can't stand beside both `by` and `user`", help);
+    }
     let users = rule.user.given().map(|raw| accounts(file, raw, "user")).unwrap_or_default();
     let files = files(file, raw);
     let args = rule.args.given().map(|raw| args(file, raw));
@@ -44,6 +52,7 @@ pub(super) fn exec(
     Some(Exec {
         name: name?.value.clone(),
         by,
+        except: except.unwrap_or_default(),
         users,
         list,
         files,

@@ -131,5 +131,6 @@ fn covers(earlier: &Exec, later: &Exec) -> bool {
     let has = |user: &Account| earlier.users.iter().any(|other| other.value == *user);
     let users = earlier.users.is_empty()
         || !later.users.is_empty() && later.users.iter().all(|user| has(&user.value));
-    by && users
+    let left_out = earlier.except.iter().all(|workload| later.except.contains(workload));
+    by && users && left_out
 }

@@ -41,6 +41,18 @@ fn allow_and_deny() {
         },
         Case { text: "[[exec]]\nname = \"a\"\nuser = [\"u\"]\ndeny = [\"/\"]\n", found: &[] },
         Case {
+            text: "[[exec]]\nname = \"a\"\nexcept = []\ndeny = [\"/a\"]\n",
+            found: &[
+                "3:10 error: `except` is empty and leaves nobody out | list workloads, or remove the key",
+            ],
+        },
+        Case {
+            text: "[[workload]]\nname = \"w\"\nexe = [\"/w\"]\n[[exec]]\nname = \"a\"\nby = [\"w\"]\nuser = [\"u\"]\nexcept = [\"w\"]\ndeny = [\"/a\"]\n",
+            found: &[
+                "8:10 error: `except` can't stand beside both `by` and `user` | say the user in a workload that `by` names",
+            ],
+        },
+        Case {
             text: "[[exec]]\nname = \"a\"\nuser = [\"a b\", 1.5]\ndeny = [\"/a\"]\n",
             found: &[
                 "3:9 error: `a b` can't be the name of a user | write a name that `getent passwd` shows, or a number",

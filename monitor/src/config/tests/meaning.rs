@@ -70,6 +70,7 @@ fn exec_rules() {
     let config = load(EVERY_KEY);
     let exec = &config.execs[0];
     assert_eq!((exec.by.as_deref(), exec.action), (Some(&[0][..]), Action::Kill));
+    assert_eq!((exec.except.as_slice(), config.execs[1].except.is_empty()), (&[1, 2][..], true));
     let files = values(&exec.files);
     assert_eq!(files[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
     assert_eq!(files[3..], [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)]);

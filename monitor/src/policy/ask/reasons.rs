@@ -66,6 +66,10 @@ impl Asker<'_> {
             let user = asked.request.who().and_then(|who| who.user.as_deref());
             return reason("user", unlike("its real user", user, &accounts(&rule.users)));
         }
+        let member_of = |workload: &&usize| weighed.process.workloads.contains(**workload);
+        if let Some(workload) = rule.except.iter().find(member_of) {
+            return reason("except", format!("the process is a member of {}", self.names_of(&[*workload])));
+        }
         let by = rule.by.as_ref()?;
         if by.iter().any(|workload| weighed.process.workloads.contains(*workload)) {
             return None;

@@ -65,6 +65,15 @@ allow = ["/no/bin/perl"]
 name = "made by web runs nothing"
 by = ["made by web"]
 allow = []
+[[exec]]
+name = "no tar"
+except = ["numbered"]
+deny = ["/no/bin/tar"]
+[[exec]]
+name = "no cpio by web"
+by = ["web"]
+except = ["below web"]
+deny = ["/no/bin/cpio"]
 [raw_sockets]
 allow = ["web"]
 action = "deny"
@@ -140,6 +149,21 @@ fn requests_are_decided_as_the_policy_says() {
         (r#"{"exec": {"file": "/no/bin/psql", "args": ["-c"]}}"#, "none", "", &[]),
         (r#"{"exec": {"user": "www", "file": "/no/bin/psql", "args": ["-c"]}}"#, "deny", "only perl", &[]),
         (r#"{"exec": {"user": "www", "file": "/no/bin/../bin/./perl"}}"#, "none", "", &[]),
+        (r#"{"exec": {"file": "/no/bin/tar"}}"#, "deny", "no tar", &[]),
+        (r#"{"exec": {"user": 0, "group": 1000, "file": "/no/bin/tar"}}"#, "none", "", &["numbered"]),
+        (r#"{"exec": {"file": "/no/bin/cpio"}}"#, "none", "", &[]),
+        (
+            r#"{"exec": {"unit": "nginx.service", "file": "/no/bin/cpio"}}"#,
+            "deny",
+            "no cpio by web",
+            &["web"],
+        ),
+        (
+            r#"{"exec": {"unit": "nginx.service", "ancestor": ["web"], "file": "/no/bin/cpio"}}"#,
+            "none",
+            "",
+            &["web", "below web"],
+        ),
         (r#"{"unix": {"socket": "/no/run/.s.PGSQL.5432"}}"#, "deny", "orders", &[]),
         (
             r#"{"unix": {"exe": "/no/lib/1/postgres", "socket": "/no/run/.s.PGSQL.5432", "bind": true}}"#,
