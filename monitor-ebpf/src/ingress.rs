@@ -139,10 +139,10 @@ use put;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Share {
     All,
-    /// Where segments were merged behind the driver, XDP can't tell how many there were: those of TCP are left to traffic
-    /// control.
-    NotTcp,
-    OnlyTcp,
+    /// Behind the driver, XDP can't tell how many segments a packet was merged of: what may be merged, TCP and UDP, is left to
+    /// traffic control.
+    NeverMerged,
+    MaybeMerged,
 }
 
 /// Where a program sits, to look sockets up from there.
@@ -181,10 +181,10 @@ pub fn ingress(context: XdpContext) -> u32 {
     if drops_frame(&context, Share::All) { XDP_DROP } else { XDP_PASS }
 }
 
-/// The same behind a driver without XDP; `ingress_tc_tcp` does the rest.
+/// The same behind a driver without XDP; `ingress_tc_rest` does the rest.
 #[xdp]
 pub fn ingress_generic(context: XdpContext) -> u32 {
-    if drops_frame(&context, Share::NotTcp) { XDP_DROP } else { XDP_PASS }
+    if drops_frame(&context, Share::NeverMerged) { XDP_DROP } else { XDP_PASS }
 }
 
 /// Go on with the next program (`TC_ACT_UNSPEC`, `TCX_NEXT`).
@@ -200,8 +200,8 @@ pub fn ingress_tc(context: TcContext) -> i32 {
 
 /// What `ingress_generic` leaves.
 #[classifier]
-pub fn ingress_tc_tcp(context: TcContext) -> i32 {
-    if drops_packet(&context, Share::OnlyTcp) { SHOT } else { NEXT }
+pub fn ingress_tc_rest(context: TcContext) -> i32 {
+    if drops_packet(&context, Share::MaybeMerged) { SHOT } else { NEXT }
 }
 
 #[inline(always)]
@@ -261,9 +261,9 @@ fn judge(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct, link: Link, sh
     put!(arrival, generation, generation as u64);
     match parsed {
         Parsed::Other => return false,
-        Parsed::Ip if share == Share::NotTcp && packet.protocol == TCP => return false,
+        Parsed::Ip if share == Share::NeverMerged && may_be_merged(packet) => return false,
         // What has no ports is for the program that sees it first.
-        _ if share == Share::OnlyTcp && (parsed != Parsed::Ip || packet.protocol != TCP) => return false,
+        _ if share == Share::MaybeMerged && (parsed != Parsed::Ip || !may_be_merged(packet)) => return false,
         Parsed::Ip => put_candidates(arrival, hook, generation),
         Parsed::Unparsed(reason) => {
             put!(arrival, reason, reason as u64);
@@ -292,6 +292,11 @@ fn judge(arrival: *mut Arrival, hook: &impl Hook, frame: &Direct, link: Link, sh
         asked += 1;
     }
     false
+}
+
+#[inline(always)]
+fn may_be_merged(packet: &Packet) -> bool {
+    packet.protocol == TCP || packet.protocol == UDP
 }
 
 /// The set of the rule for packets whose ports can't be told.

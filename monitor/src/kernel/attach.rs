@@ -201,12 +201,12 @@ impl Kernel {
             Attach::Tc => ("tc", vec![self.attach_tc("ingress_tc", link)?]),
             Attach::XdpGeneric => {
                 needs_ethernet(link)?;
-                // First the one that judges TCP: until both are there, nothing is judged twice.
-                let tcp = match self.attach_tcx("ingress_tc_tcp", link) {
+                // First the one that judges what may be merged: until both are there, nothing is judged twice.
+                let rest = match self.attach_tcx("ingress_tc_rest", link) {
                     Ok(hold) => hold,
-                    Err(_) => self.attach_tc("ingress_tc_tcp", link)?,
+                    Err(_) => self.attach_tc("ingress_tc_rest", link)?,
                 };
-                ("generic", vec![self.attach_xdp("ingress_generic", link, XdpMode::Skb)?, tcp])
+                ("generic", vec![self.attach_xdp("ingress_generic", link, XdpMode::Skb)?, rest])
             }
         };
         Ok(Attached { mode, holds })

@@ -191,7 +191,12 @@ pub const PROBES: &[Probe] = &[
     Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
     Probe { program: "ingress_generic", attach: Attach::Xdp, needed: Needed::Lazy, feeds: &[Kind::Limit] },
     Probe { program: "ingress_tc", attach: Attach::Traffic, needed: Needed::Lazy, feeds: &[Kind::Limit] },
-    Probe { program: "ingress_tc_tcp", attach: Attach::Traffic, needed: Needed::Lazy, feeds: &[Kind::Limit] },
+    Probe {
+        program: "ingress_tc_rest",
+        attach: Attach::Traffic,
+        needed: Needed::Lazy,
+        feeds: &[Kind::Limit],
+    },
     Probe { program: "ask", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
     Probe { program: "ask_database", attach: Attach::Xdp, needed: Needed::Asked, feeds: &[] },
 ];

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Names of ours that traffic control may hold, and of maps that only ours have.
-const FILTERS: &[&str] = &["ingress_tc", "ingress_tc_tcp"];
+const FILTERS: &[&str] = &["ingress_tc", "ingress_tc_rest"];
 const MAPS: &[&str] = &["RATE_STATE", "RATE_HEADS"];
 
 /// A program stands where ours would have to.

@@ -101,19 +101,25 @@ fn begin_connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<OwnedFd
     }
 }
 
-/// `flood to=ADDRESS [count=N] [seconds=S] [rate=R] [size=BYTES]`: datagrams as fast as possible, or R a
-/// second, until either bound is reached; tells how many the kernel took.
+/// `flood to=ADDRESS [count=N] [seconds=S] [rate=R] [size=BYTES] [merged=N]`: datagrams as fast as possible, or R a
+/// second, until either bound is reached, or as many of them at once in one packet that a card would cut; tells how many sends the
+/// kernel took.
 pub fn flood(words: &Words) -> Result<()> {
     let to = words.address("to")?;
     let count: u64 = words.number("count")?.unwrap_or(u64::MAX);
     let seconds = words.seconds("seconds")?.unwrap_or(Duration::MAX);
     let rate: Option<f64> = words.number("rate")?;
-    let payload = vec![b'x'; words.number("size")?.unwrap_or(32)];
+    let size: usize = words.number("size")?.unwrap_or(32);
+    let merged: Option<usize> = words.number("merged")?;
+    let payload = vec![b'x'; size * merged.unwrap_or(1)];
     if count == u64::MAX && seconds == Duration::MAX {
         bail!("count=N or seconds=S is missing");
     }
     let socket = UdpSocket::bind(any(to)).context("binding")?;
     socket.connect(to).with_context(|| format!("connecting to {to}"))?;
+    if merged.is_some() {
+        net::set(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, size as i32).context("asking for UDP_SEGMENT")?;
+    }
     let mut outcomes = Outcomes::default();
     let begin = Instant::now();
     for number in 0..count {
