@@ -85,7 +85,7 @@ impl Parts {
         self.bans.get().ok_or_else(|| {
             anyhow!(
                 "the policy in force has no [[rate_limit]], so the agent looks at no packet and a ban would not hold; add a \
-                 rate limit and restart the agent"
+                 rate limit and `monitor reload`"
             )
         })
     }

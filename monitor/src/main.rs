@@ -160,3 +160,22 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commands of the guide, but for those whose arguments a shell takes apart.
+    #[test]
+    fn the_commands_of_the_first_hour_exist() {
+        let guide = include_str!("../../docs/first-hour.md");
+        let commands: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("# monitor ")).collect();
+        assert!(commands.len() >= 8, "{commands:?}");
+        for command in commands {
+            let words = std::iter::once("monitor").chain(command.split_whitespace());
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("monitor {command}: {error}");
+            }
+        }
+    }
+}

@@ -149,7 +149,7 @@ impl Predecessor {
             if Some(generation) != in_force {
                 tracing::info!(
                     generation,
-                    "taking off what an agent left that was ended while it began or ended"
+                    "taking off what isn't in force: of an agent that was ended while it began or ended, or just relieved"
                 );
                 pins.remove(generation);
                 Kept::remove(run_dir, generation);

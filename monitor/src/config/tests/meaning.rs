@@ -119,12 +119,13 @@ fn raw_sockets() {
 
 #[test]
 fn the_examples_of_the_docs_are_valid() {
-    let docs = include_str!("../../../../docs/policy.md");
-    let blocks: Vec<_> =
-        docs.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        load(block);
+    for docs in [include_str!("../../../../docs/policy.md"), include_str!("../../../../docs/first-hour.md")] {
+        let blocks: Vec<_> =
+            docs.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty());
+        for block in blocks {
+            load(block);
+        }
     }
 }
 
