@@ -253,6 +253,11 @@ pub fn dashboard() -> String {
     format!("{dashboard:#}\n")
 }
 
+/// Titles and queries of all panels.
+pub(super) fn panels() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROWS.iter().flat_map(|(_, row)| *row).map(|panel| (panel.title, panel.query))
+}
+
 fn variable(name: &str, query: &str) -> Value {
     json!({"name": name, "type": "query", "query": query, "multi": true, "includeAll": true, "refresh": 2,
         "allValue": ".*", "current": {"text": "All", "value": "$__all"}, "datasource": source()})

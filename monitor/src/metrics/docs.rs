@@ -1,5 +1,7 @@
 //! The table of metrics for people.
 
+mod uses;
+
 use std::fmt::Write as _;
 
 use monitor_common::{
@@ -9,8 +11,9 @@ use monitor_common::{
     policy::{Mode, RuleKind, masks::Direction, verdict},
 };
 
+use self::uses::Alerts;
 use super::{
-    Chapter, Exposition, HttpPath, HttpStatus, Loss, METRICS,
+    Chapter, Exposition, HttpPath, HttpStatus, Loss, METRICS, Metric,
     read::NO_WORKLOAD,
     series::{MOST, OTHER},
 };
@@ -28,17 +31,20 @@ pub fn markdown() -> String {
         Exposition::OpenMetrics.content_type(),
         Exposition::Plain.content_type(),
     );
+    out.push_str(
+        "\nEach metric has a section below, with what the dashboard (`deploy/grafana`) and the alerts (`deploy/prometheus`) ask of it. A \
+         query that no panel has is one to begin with.\n",
+    );
+    let alerts = Alerts::shipped();
     for chapter in Chapter::ALL {
-        let _ = write!(
-            out,
-            "\n## {}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
-            chapter.title()
-        );
-        for metric in METRICS.iter().filter(|metric| metric.chapter == chapter) {
+        let _ = write!(out, "\n## {}\n\n| metric | type | labels |\n|---|---|---|\n", chapter.title());
+        let metrics = || METRICS.iter().filter(|metric| metric.chapter == chapter);
+        for metric in metrics() {
+            let Metric { name, kind, .. } = metric;
             let labels = list(metric.labels.iter().copied());
-            let _ =
-                writeln!(out, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.name(), metric.help);
+            let _ = writeln!(out, "| [`{name}`](#{name}) | {} | {labels} |", kind.name());
         }
+        metrics().for_each(|metric| section(&mut out, metric, &alerts));
     }
     out.push_str("\n## Labels\n\nValues come from names in the policy and from these sets.\n\n");
     let _ = write!(
@@ -54,6 +60,22 @@ pub fn markdown() -> String {
         let _ = writeln!(out, "| `{label}` | {of} | {values} |");
     }
     out
+}
+
+/// All about one metric.
+fn section(out: &mut String, metric: &Metric, alerts: &Alerts) {
+    let _ = write!(out, "\n### {}\n\n{}\n\n", metric.name, metric.help);
+    for (title, query) in uses::queries(metric) {
+        let title = title.map(|title| format!("Dashboard, \"{title}\":\n\n")).unwrap_or_default();
+        let _ = write!(out, "{title}```promql\n{query}\n```\n\n");
+    }
+    let alerts: Vec<_> = alerts.of(metric).map(|name| format!("[{name}](runbooks/{name}.md)")).collect();
+    if !alerts.is_empty() {
+        let _ = write!(out, "Alerts: {}\n\n", alerts.join(", "));
+    }
+    while out.ends_with("\n\n") {
+        out.pop();
+    }
 }
 
 fn reasons(family: Family) -> impl Iterator<Item = &'static str> {
