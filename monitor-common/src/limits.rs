@@ -58,7 +58,9 @@ pub const EXTENSIONS: usize = 184;
 pub const SCRATCH_PER_CPU: u32 = 8;
 /// Scripts whose interpreter is about to be executed.
 pub const SCRIPTS: u32 = 1024;
-/// Prefixes that are never dropped.
+/// Prefixes, and as many ports, that policy says are never dropped.
 pub const PROTECTED: u32 = 1024;
+/// Addresses, and as many ports, that are never dropped whatever policy says: SSH, default gateways, who reads the metrics.
+pub const LIFELINES: u32 = 256;
 /// Bytes of the ring on which the kernel hands events to the agent (a power of two).
 pub const RING: u32 = 8 * 1024 * 1024;

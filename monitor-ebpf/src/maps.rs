@@ -198,11 +198,13 @@ pub static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Prefixes that are never dropped. No preallocation: the kernel allows none for a trie.
 #[map]
-pub static PROTECTED: LpmTrie<Addr, u8> = LpmTrie::with_max_entries(limits::PROTECTED, BPF_F_NO_PREALLOC);
+pub static PROTECTED: LpmTrie<Addr, u8> =
+    LpmTrie::with_max_entries(limits::PROTECTED + limits::LIFELINES, BPF_F_NO_PREALLOC);
 
 /// Local ports that are never dropped, by [`crate::policy::port_index`].
 #[map]
-pub static PROTECTED_PORTS: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROTECTED, 0);
+pub static PROTECTED_PORTS: HashMap<u32, u8> =
+    HashMap::with_max_entries(limits::PROTECTED + limits::LIFELINES, 0);
 
 /// Counters of events ([`monitor_common::count::slot`]).
 #[map]

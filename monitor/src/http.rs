@@ -8,12 +8,12 @@ mod bind;
 mod health;
 mod web;
 
-use std::{convert::Infallible, net, pin::pin, sync::Arc, thread, time::Duration};
+use std::{convert::Infallible, net, net::IpAddr, pin::pin, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use axum::{
     Router,
-    extract::{Request, State as Extract},
+    extract::{Extension, Request, State as Extract},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -85,6 +85,10 @@ pub struct State {
     pub page: Option<overview::Parts>,
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
 #[derive(Clone)]
 struct Server {
     state: State,
@@ -138,7 +142,7 @@ async fn serve_within(
     listener.set_nonblocking(true).context("can't use the [metrics] listener")?;
     let listener = TcpListener::from_std(listener).context("can't use the [metrics] listener")?;
     let web = state.web.clone();
-    let service = TowerToHyperService::new(router(state, limits.answer));
+    let router = router(state, limits.answer);
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
@@ -147,8 +151,9 @@ async fn serve_within(
             () = &mut shutdown => break,
             accepted = accept(&listener, &connections) => accepted,
         };
-        if let Some((stream, permit)) = accepted {
-            let connection = converse(stream, web.clone(), service.clone(), graceful.watcher(), limits.head);
+        if let Some((stream, peer, permit)) = accepted {
+            let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
+            let connection = converse(stream, web.clone(), service, graceful.watcher(), limits.head);
             task::spawn(async move {
                 // Too late: the connection is dropped, and so closed.
                 let _ = timeout(limits.connection, connection).await;
@@ -165,10 +170,10 @@ async fn serve_within(
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, peer)) => Some((stream, Peer(peer.ip()), permit)),
         Err(error) => {
             // Out of file descriptors or memory, or the client is gone already: in the first cases, trying again at
             // once would only burn time.
@@ -267,11 +272,15 @@ async fn admit(server: &Server, headers: &HeaderMap) -> Result<(), Response> {
     })
 }
 
-async fn metrics(Extract(server): Extract<Server>, headers: HeaderMap) -> Response {
+async fn metrics(
+    Extract(server): Extract<Server>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
     let accept: Vec<_> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let exposition = Exposition::negotiate(Some(&accept.join(",")));
-    let Ok(permit) = server.scrapes.acquire_owned().await else { return unavailable("ending") };
+    let Ok(permit) = server.scrapes.clone().acquire_owned().await else { return unavailable("ending") };
     let metrics = Arc::clone(&server.state.metrics);
     // Reading maps blocks. The permit goes along: a scrape goes on when its client has been given up.
     let rendered = task::spawn_blocking(move || {
@@ -280,7 +289,10 @@ async fn metrics(Extract(server): Extract<Server>, headers: HeaderMap) -> Respon
         rendered
     });
     match rendered.await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
+        Ok(Ok(text)) => {
+            server.state.metrics.readers().saw(peer);
+            ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response()
+        }
         Ok(Err(error)) => unavailable(&format!("can't encode the metrics: {error}")),
         Err(error) => unavailable(&format!("can't read the metrics: {error}")),
     }

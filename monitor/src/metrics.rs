@@ -15,6 +15,7 @@ mod metric;
 mod plain;
 mod process;
 mod read;
+mod readers;
 mod series;
 pub mod snapshot;
 mod table;
@@ -35,8 +36,9 @@ pub use counters::{
 };
 pub use dashboard::dashboard;
 pub use docs::markdown;
-pub use facts::{Attachment, Build, Capability, Facts, Interfaces, Policy, Rule, Uncovered};
+pub use facts::{Attachment, Build, Capability, Facts, Interfaces, Lifeline, Policy, Rule, Uncovered};
 pub use metric::{Chapter, Metric, Type, Unit};
+pub use readers::Readers;
 pub use snapshot::{KernelState, Snapshot};
 pub use table::METRICS;
 
@@ -53,6 +55,7 @@ struct Sources {
     counters: Arc<Counters>,
     kernel: RwLock<Option<Arc<dyn KernelState>>>,
     facts: RwLock<Facts>,
+    readers: Readers,
 }
 
 /// A text format of metrics.
@@ -68,7 +71,8 @@ impl Metrics {
     /// With the agent's own counters; the kernel's follow with [`attach`](Self::attach).
     #[must_use]
     pub fn new(counters: Arc<Counters>, facts: Facts) -> Self {
-        let sources = Arc::new(Sources { counters, kernel: RwLock::default(), facts: RwLock::new(facts) });
+        let (kernel, readers) = Default::default();
+        let sources = Arc::new(Sources { counters, kernel, facts: RwLock::new(facts), readers });
         let mut registry = Registry::default();
         registry.register_collector(Box::new(collect::TableCollector::new(Arc::clone(&sources))));
         Self { registry, sources }
@@ -78,6 +82,12 @@ impl Metrics {
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
         &self.sources.counters
+    }
+
+    /// Who reads them.
+    #[must_use]
+    pub fn readers(&self) -> &Readers {
+        &self.sources.readers
     }
 
     /// From now on, scrapes read the kernel's counters here.

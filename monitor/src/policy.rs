@@ -6,6 +6,7 @@ pub mod globs;
 pub mod heirs;
 pub mod interfaces;
 mod judge;
+pub mod lockout;
 pub mod names;
 pub mod patterns;
 pub mod ports;

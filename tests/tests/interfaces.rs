@@ -3,6 +3,7 @@
 
 mod held;
 mod kinds;
+mod lifelines;
 mod stage;
 
 use anyhow::{Context as _, Result, ensure};
@@ -196,12 +197,13 @@ fn auto_follows_the_default_route() -> Result<()> {
         anyhow::bail!("it started without a default route");
     };
     ensure!(format!("{error:#}").contains("no interface has a default route"), "{error:#}");
-    stage.server.default_route("s0", address(0, 2))?;
+    // Others than who sends: gateways are never dropped.
+    stage.server.default_route("s0", address(0, 3))?;
     let agent = stage.setup(&rule("")).auto().start()?;
     ensure!(stage.arrive(0)? < FEW && stage.arrive(1)? == SENT);
     // It loses its routes, and stays covered.
     stage.server.bounce("s0")?;
-    stage.server.default_route("s1", address(1, 2))?;
+    stage.server.default_route("s1", address(1, 3))?;
     stage.within_a_second("s1", true)?;
     ensure!(stage.arrive(1)? < FEW, "it has the default route now");
     ensure!(stage.arrive(0)? < FEW, "it had it");

@@ -1,5 +1,6 @@
 //! The agent's own life: how it becomes ready, how it refuses to start, and that it leaves nothing behind.
 
+mod lockout;
 pub mod refused;
 
 use std::{fs, net::TcpListener, path::Path};

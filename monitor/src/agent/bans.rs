@@ -19,7 +19,7 @@ use std::sync::{
 };
 
 use anyhow::Result;
-use monitor_common::{addr::Addr, limit::BanKey};
+use monitor_common::limit::BanKey;
 
 use self::{
     book::{Book, Entry},
@@ -43,7 +43,6 @@ pub struct Bans {
     tables: Tables,
     book: Mutex<Book>,
     rules: RwLock<Vec<PenaltyRule>>,
-    protected: RwLock<Set>,
     store: Store,
     counters: Arc<Counters>,
     /// Changes of the book that aren't on the disk.
@@ -140,7 +139,6 @@ impl Bans {
             tables: Tables::new(kernel, source_key, rates)?,
             book: Mutex::new(Book::new()),
             rules: RwLock::default(),
-            protected: RwLock::default(),
             store,
             counters,
             unsaved: AtomicUsize::new(0),
@@ -166,13 +164,6 @@ impl Bans {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Tells whom the packet program spares: prefixes with their length in bits of the 128.
-    pub fn set_protected(&self, prefixes: &[(Addr, u32)]) {
-        let prefixes: Set =
-            prefixes.iter().map(|(addr, length)| Prefix::around(addr, *length as u8)).collect();
-        *self.protected.write().unwrap_or_else(PoisonError::into_inner) = prefixes;
-    }
-
     /// Bans by hand, for a number of seconds or for good.
     ///
     /// # Errors
@@ -182,7 +173,7 @@ impl Bans {
         let until_ns = now.after(seconds);
         let mut done = Added::default();
         let mut hosts = Vec::new();
-        let protected = self.protected.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let protected: Set = self.tables.protected();
         let mut book = self.book();
         let entry = Entry { until_ns, since: now.seconds(), reason: book.reason(reason) };
         for prefix in prefixes {

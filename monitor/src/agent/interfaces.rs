@@ -1,9 +1,11 @@
 //! The interfaces whose packets are limited, while they come, go and change.
 
 mod coverage;
+mod lifelines;
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -15,7 +17,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use self::coverage::{Coverage, Look};
+use self::{
+    coverage::{Coverage, Look},
+    lifelines::Lifelines,
+};
 use crate::{
     config::{self, Config, Spanned, is_glob},
     host::interfaces::{self, Changed, Changes, Interfaces, Link},
@@ -171,9 +176,11 @@ pub(super) struct Follower {
     interfaces: Interfaces,
     changes: Changes,
     wants_any: bool,
-    /// Whether default routes matter.
+    /// Whether it depends on default routes what is covered.
     asks_routes: bool,
     routed: BTreeSet<u32>,
+    /// Whether default routes are still to be looked at.
+    routes_due: bool,
     looked: Instant,
     looked_at_routes: Instant,
     metrics: Arc<Metrics>,
@@ -204,7 +211,8 @@ impl Follower {
         let asks_routes = matches!(selection, Selection::Auto);
         // First hear, then look: what happens in between is heard.
         let changes = Changes::open()?;
-        let coverage = Coverage::new(selection, policy, rates, Arc::clone(metrics.counters()));
+        let lifelines = Lifelines::new(Arc::clone(&metrics));
+        let coverage = Coverage::new(selection, policy, rates, lifelines, Arc::clone(metrics.counters()));
         let holding = Arc::new(Mutex::new(Some(Holding { coverage, kernel })));
         let now = Instant::now();
         let mut follower = Self {
@@ -214,6 +222,7 @@ impl Follower {
             wants_any,
             asks_routes,
             routed: BTreeSet::new(),
+            routes_due: wants_any,
             looked: now,
             looked_at_routes: now,
             metrics,
@@ -299,11 +308,24 @@ impl Follower {
         let _ = poll(&mut [PollFd::new(&self.changes, PollFlags::IN)], Some(&STOP));
         let mut changed = self.changes.drain();
         let closely = self.looked.elapsed() >= LOOK;
-        changed.routes |= self.looked_at_routes.elapsed() >= ROUTES;
+        changed.routes |= self.asks_routes && self.looked_at_routes.elapsed() >= ROUTES;
+        // Routes of IPv4 that go with their interface are not told of.
+        self.routes_due |= changed.routes || changed.links;
         if changed.lost {
             self.metrics.counters().interfaces.changed(Change::Unheard);
         }
-        if changed.links || changed.routes || closely { self.look(changed, closely) } else { Ok(()) }
+        if changed.links || changed.routes || closely {
+            return self.look(changed, closely);
+        }
+        self.spare(None);
+        Ok(())
+    }
+
+    /// Keeps whom no rule may drop, before anything is done that could.
+    fn spare(&self, gateways: Option<&BTreeSet<IpAddr>>) {
+        if let Some(Holding { coverage, .. }) = self.covering.lock().as_mut().filter(|_| self.wants_any) {
+            coverage.spare(gateways);
+        }
     }
 
     fn look(&mut self, changed: Changed, closely: bool) -> Result<()> {
@@ -311,10 +333,15 @@ impl Follower {
         if closely {
             self.looked = Instant::now();
         }
-        if changed.routes && self.asks_routes {
+        let mut gateways = None;
+        if self.routes_due && (changed.routes || closely) {
             self.looked_at_routes = Instant::now();
-            self.routed = self.interfaces.with_default_route()?;
+            let routes = self.interfaces.default_routes()?;
+            self.routes_due = false;
+            self.routed = routes.interfaces;
+            gateways = Some(routes.gateways);
         }
+        self.spare(gateways.as_ref());
         let look = Look { links: self.interfaces.list()?, routed: self.routed.clone(), closely };
         let mut guard = self.covering.lock();
         let Some(Holding { coverage, kernel }) = &mut *guard else { return Ok(()) };

@@ -21,9 +21,12 @@ use super::{
 };
 use crate::{
     config::Config,
-    host::{accounts::Accounts, file::Tree, memory, ssh::Ssh},
+    host::{accounts::Accounts, file::Tree, memory},
     metrics::{self, Reload},
-    policy::{Compiled, Host, Names, RateCounters, Unenforceable},
+    policy::{
+        Compiled, Host, Names, RateCounters, Unenforceable,
+        lockout::{self, Ways},
+    },
 };
 
 /// What a new policy has to be told to.
@@ -204,7 +207,6 @@ impl Reloader {
         }
         if let Some(bans) = &self.bans {
             bans.set_rules(penalty_rules(&policy.rate_rules, &names));
-            bans.set_protected(&policy.protected);
         }
         state.policies += 1;
         self.tell(&config, state.policies);
@@ -217,11 +219,14 @@ impl Reloader {
     fn compile(&self, config: &Config) -> Result<Compiled> {
         let tree = Tree::open()?;
         let accounts = Accounts::read(&tree)?;
-        let mut policy =
+        let policy =
             Compiled::new(config, &Host { tree: Some(&tree), accounts: &accounts, cannot: self.cannot })?;
-        let ssh = Ssh::now();
-        tracing::info!("{ssh}");
-        policy.protect(&ssh);
+        let readers = self.around.metrics.readers().lately();
+        lockout::refuse(
+            config,
+            &policy,
+            &Ways { tree: &tree, administrators: accounts.administrators(), readers },
+        )?;
         Ok(policy)
     }
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     config::{self, Config},
-    host::{accounts::Accounts, cgroup::Scope, processes::Found, ssh::Ssh},
+    host::{accounts::Accounts, cgroup::Scope, processes::Found},
     kernel::{
         canary,
         control::Control,
@@ -44,7 +44,10 @@ use crate::{
     },
     metrics::{self, Build, Metrics},
     pipeline::source::Source,
-    policy::{Compiled, Heirs, Host, Names, RateCounters, Unenforceable},
+    policy::{
+        Compiled, Heirs, Host, Names, RateCounters, Unenforceable,
+        lockout::{self, Ways},
+    },
 };
 
 /// What stays the same from one generation to the next.
@@ -128,6 +131,12 @@ pub(super) fn start(
     let accounts = Accounts::read(&ground.tree)?;
     let host = Host { tree: Some(&ground.tree), accounts: &accounts, cannot };
     let mut policy = Compiled::new(config, &host)?;
+    let readers = metrics.readers().lately();
+    lockout::refuse(
+        config,
+        &policy,
+        &Ways { tree: &ground.tree, administrators: accounts.administrators(), readers },
+    )?;
     for (rule, reason) in &policy.degraded {
         tracing::warn!("rule {rule:?} doesn't hold as a whole here: {reason}");
     }
@@ -135,11 +144,6 @@ pub(super) fn start(
         tracing::warn!(
             "[raw_sockets]: packet sockets (AF_PACKET) are not seen without BPF LSM; raw IP sockets are"
         );
-    }
-    if !config.rate_limits.is_empty() {
-        let ssh = Ssh::now();
-        tracing::info!("{ssh}");
-        policy.protect(&ssh);
     }
     let known = before.and_then(|before| before.known.as_ref());
     let mut rate_counters = known.map(|known| known.rate_counters.clone()).unwrap_or_default();
@@ -197,7 +201,6 @@ pub(super) fn start(
         let counters = Arc::clone(metrics.counters());
         let bans = Bans::new(&mut kernel, settings.source_key, Arc::clone(&rates), store, counters)?;
         bans.set_rules(penalty_rules(&policy.rate_rules, &names));
-        bans.set_protected(&policy.protected);
         bans.load(kernel.inherited("BANS"));
         Some(Arc::new(bans))
     };

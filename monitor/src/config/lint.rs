@@ -11,6 +11,8 @@ mod policy;
 mod rules;
 mod running;
 
+use std::collections::BTreeSet;
+
 use rustix::process::geteuid;
 
 use super::diagnostic::Diagnostic;
@@ -18,6 +20,7 @@ use super::load::Loaded;
 use super::model::Config;
 use super::source::Place;
 use crate::host::trust;
+use crate::policy::lockout::{self, Ways};
 use facts::Facts;
 use policy::Policy;
 
@@ -52,6 +55,13 @@ fn lint_on(loaded: &mut Loaded, facts: &Facts) {
     let mut fits = true;
     match Policy::new(&config, facts) {
         Ok(policy) => {
+            if let (Some(tree), Some(accounts)) = (&facts.tree, &facts.accounts) {
+                let readers = BTreeSet::new();
+                let ways = Ways { tree, administrators: accounts.administrators(), readers };
+                let errors = lockout::check(&config, &policy.compiled, &ways);
+                fits &= errors.is_empty();
+                loaded.diagnostics.extend(errors);
+            }
             lists::check(&mut lints, &policy);
             running::check(&mut lints, &policy);
         }

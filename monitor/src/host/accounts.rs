@@ -3,11 +3,14 @@
 //! Only the host's `/etc/passwd` and `/etc/group` are read: what else may provide accounts (LDAP, SSSD, `DynamicUser=` of
 //! systemd) is asked through libraries that a static program can't load.
 
+mod administrators;
+
 use std::{collections::HashMap, fs::File, io::Read as _, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use monitor_common::identity::ExeId;
 
+pub use self::administrators::Administrator;
 use super::file::Tree;
 use crate::event::Text;
 
@@ -19,6 +22,7 @@ const MAX_BYTES: u64 = 16 << 20;
 pub struct Accounts {
     users: Table,
     groups: Table,
+    administrators: Vec<Administrator>,
 }
 
 /// Ids by name, out of one file.
@@ -33,10 +37,16 @@ struct Table {
 impl Accounts {
     /// Reads them. A missing file is one without accounts.
     pub fn read(tree: &Tree) -> Result<Self> {
-        Ok(Self {
-            users: Table::read(tree, Path::new("/etc/passwd"))?,
-            groups: Table::read(tree, Path::new("/etc/group"))?,
-        })
+        let (users, passwd) = Table::read(tree, Path::new("/etc/passwd"))?;
+        let (groups, group) = Table::read(tree, Path::new("/etc/group"))?;
+        let administrators = administrators::administrators(&passwd, &group);
+        Ok(Self { users, groups, administrators })
+    }
+
+    /// Who administers the host, and may log in.
+    #[must_use]
+    pub fn administrators(&self) -> &[Administrator] {
+        &self.administrators
     }
 
     /// Whether the files are still the versions that were read.
@@ -67,11 +77,14 @@ impl crate::policy::Accounts for Accounts {
 }
 
 impl Table {
-    fn read(tree: &Tree, path: &'static Path) -> Result<Self> {
+    /// The table, and the text that it is of.
+    fn read(tree: &Tree, path: &'static Path) -> Result<(Self, Vec<u8>)> {
         let file = match tree.open_regular(path) {
             Ok(Some(file)) => File::from(file),
             Ok(None) => bail!("{} is not a regular file", path.display()),
-            Err(rustix::io::Errno::NOENT) => return Ok(Self { path, ids: HashMap::new(), version: None }),
+            Err(rustix::io::Errno::NOENT) => {
+                return Ok((Self { path, ids: HashMap::new(), version: None }, Vec::new()));
+            }
             Err(error) => return Err(error).with_context(|| format!("can't open {}", path.display())),
         };
         let version = tree.identify(file.as_fd()).ok().map(|(version, _)| version);
@@ -85,7 +98,7 @@ impl Table {
                 path.display()
             );
         }
-        Ok(Self { path, ids: parse(&text), version })
+        Ok((Self { path, ids: parse(&text), version }, text))
     }
 
     fn id(&self, name: &str, kind: &str) -> Result<u32> {

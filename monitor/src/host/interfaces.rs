@@ -4,7 +4,6 @@ mod changes;
 mod route;
 
 use std::{
-    collections::BTreeSet,
     ffi::{CStr, CString},
     os::fd::AsRawFd as _,
 };
@@ -15,7 +14,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use self::route::Message;
 pub use self::{
     changes::{Changed, Changes},
-    route::{Filter, Link},
+    route::{DefaultRoutes, Filter, Link},
 };
 use super::netlink::Netlink;
 
@@ -45,17 +44,15 @@ impl Interfaces {
         Ok(links)
     }
 
-    /// Indices of those with a default route, IPv4 or IPv6, in whatever routing table.
+    /// The default routes, IPv4 or IPv6, in whatever routing table.
     ///
     /// # Errors
     /// When the kernel refuses to list the routes.
-    pub fn with_default_route(&mut self) -> Result<BTreeSet<u32>> {
-        let mut found = BTreeSet::new();
+    pub fn default_routes(&mut self) -> Result<DefaultRoutes> {
+        let mut found = DefaultRoutes::default();
         for family in [libc::AF_INET, libc::AF_INET6] {
-            self.dump(route::all_routes(family), |message| {
-                found.extend(route::interfaces_of_default(&message));
-            })
-            .context("can't list the routes")?;
+            self.dump(route::all_routes(family), |message| found.read(&message))
+                .context("can't list the routes")?;
         }
         Ok(found)
     }
@@ -154,7 +151,7 @@ mod tests {
     fn default_routes_lead_over_interfaces_that_exist() {
         let mut interfaces = Interfaces::open().unwrap();
         let links = interfaces.list().unwrap();
-        for index in interfaces.with_default_route().unwrap() {
+        for index in interfaces.default_routes().unwrap().interfaces {
             assert!(links.iter().any(|link| link.index == index), "{index}");
         }
     }

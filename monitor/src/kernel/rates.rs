@@ -3,7 +3,9 @@
 mod protection;
 
 use std::{
+    collections::BTreeSet,
     fmt,
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,10 +19,9 @@ use monitor_common::{
     policy::{RuleSet, ports::PORT_INDICES},
 };
 
-pub use self::protection::Changed;
-use self::protection::Protection;
+use self::protection::{Changed, Protection};
 use super::load::Kernel;
-use crate::policy::Compiled;
+use crate::{host::clock::since_boot_ns, policy::Compiled};
 
 /// Bits of a [`SourceKey`] in front of the address.
 const GENERATION_BITS: u32 = 32;
@@ -63,7 +64,9 @@ impl Rates {
     /// Takes over the tables.
     pub fn new(kernel: &mut Kernel) -> Result<Self> {
         let tables = Tables {
-            current: RateState { generation: 0, bans: 0, protection: 1 },
+            // The table of sources outlives a generation, and remembers by this number whom it was asked for: another one than
+            // any generation before had.
+            current: RateState { generation: 0, bans: 0, protection: since_boot_ns() },
             state: kernel.take("RATE_STATE")?.try_into()?,
             heads: kernel.take("RATE_HEADS")?.try_into()?,
             rules: kernel.take("RATE_RULES")?.try_into()?,
@@ -89,19 +92,25 @@ impl Rates {
         Ok(())
     }
 
-    /// Says which prefixes, with their length in bits of the 128, and which port indices are never dropped. Whether
-    /// anything changed, and how many there was no room for.
+    /// Says which addresses and which local TCP ports are never dropped, besides what the policy says. How many there was no
+    /// room for.
     ///
     /// # Errors
     /// When the kernel refuses to put it in force.
-    pub fn protect(&self, prefixes: &[(Addr, u32)], ports: &[u32]) -> Result<Changed> {
+    pub fn spare(&self, addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>) -> Result<usize> {
         let mut tables = self.tables();
-        let changed = tables.protection.update(prefixes, ports);
-        if changed.any {
+        let Changed { any, left_out } = tables.protection.spare(addresses, ports);
+        if any {
             let protection = tables.current.protection.wrapping_add(1);
             tables.set(|state| state.protection = protection).context("can't put the protection in force")?;
         }
-        Ok(changed)
+        Ok(left_out)
+    }
+
+    /// All prefixes that are never dropped, with their length in bits of the 128.
+    #[must_use]
+    pub fn protected(&self) -> Vec<(Addr, u32)> {
+        self.tables().protection.prefixes().collect()
     }
 
     /// Says which kinds of bans there are, from what was said before ([`RateState::bans`]).
@@ -163,7 +172,7 @@ impl Tables {
             entry.rules[generation as usize] = policy.interfaces.rules_on(name);
             self.interfaces.set(index % limits::INTERFACES, entry, 0).context("can't write INTERFACES")?;
         }
-        let Changed { left_out, .. } = self.protection.update(&policy.protected, &policy.protected_ports);
+        let Changed { left_out, .. } = self.protection.follow(&policy.protected, &policy.protected_ports);
         if left_out > 0 {
             bail!("there are {left_out} protected prefixes or ports more than the kernel's tables hold");
         }

@@ -15,6 +15,8 @@ pub struct Facts {
     pub capabilities: Vec<Capability>,
     /// Which interfaces are watched.
     pub interfaces: Interfaces,
+    /// How many are never dropped although the policy doesn't name them, by [`Lifeline`].
+    pub lifelines: [u64; Lifeline::ALL.len()],
     /// The policy in force; `None` while there is none.
     pub policy: Option<Policy>,
 }
@@ -91,6 +93,35 @@ impl Uncovered {
             Self::Refused => "refused",
             Self::Missing => "missing",
             Self::NoRoom => "no_room",
+        }
+    }
+}
+
+/// Why an address is never dropped although the policy doesn't name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifeline {
+    /// The other end of an SSH session.
+    Ssh,
+    /// Where a default route leads.
+    Gateway,
+    /// It has read the metrics lately.
+    Reader,
+    /// It is one of these, and there was no room for it: it may be dropped.
+    LeftOut,
+}
+
+impl Lifeline {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Ssh, Self::Gateway, Self::Reader, Self::LeftOut];
+
+    /// The `reason` label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ssh => "ssh",
+            Self::Gateway => "gateway",
+            Self::Reader => "metrics",
+            Self::LeftOut => "left_out",
         }
     }
 }

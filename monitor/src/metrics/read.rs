@@ -26,7 +26,7 @@ pub(super) use databases::{
     NO_WORKLOAD, database_connections, database_duration, database_open, database_received, database_sent,
 };
 pub(super) use facts::{build, capability, kernel, policy, rule};
-pub(super) use interfaces::{attach, attach_left_out, changes, covered, uncovered};
+pub(super) use interfaces::{attach, attach_left_out, changes, covered, lifelines, uncovered};
 
 pub(super) use kernel::{map_bytes, map_capacity, map_entries, program_run_seconds, program_runs};
 pub(super) use sinks::{

@@ -40,7 +40,9 @@ pub static METRICS: &[Metric] = &[
         .unit(Unit::Bytes)
         .help("Bytes of the packets that a rate limit judged, from the link header on."),
     Metric::new(Counter, Packets, "monitor_packets_protected_total", &["rule"], read::packets_protected)
-        .help("Packets over a rate limit that passed because of [agent] protect; also counted as allowed."),
+        .help("Packets over a rate limit that passed because their source or port is protected; also counted as allowed."),
+    Metric::new(Gauge, Packets, "monitor_lifelines", &["reason"], read::lifelines)
+        .help("Addresses that no rate limit, penalty or ban drops although [agent] protect does not name them; left_out: that had no room."),
     Metric::new(
         Counter,
         Packets,

@@ -12,7 +12,6 @@ use monitor_common::{
     identity::{ExeId, FileEntry, FileKey},
     limit::{RateHead, RateRule},
     limits,
-    packet::TCP,
     policy::{
         Decision, Masks, Membership, Rule, RuleSet, WorkloadSet, decide,
         masks::{Direction, Kin},
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{
     config::{Config, ListKind, Protocol},
-    host::{file::Tree, ssh::Ssh},
+    host::file::Tree,
 };
 
 /// What a policy is compiled for.
@@ -187,13 +186,6 @@ impl Compiled {
             asks_cgroup: config.workloads.iter().any(in_cgroup),
             files: patterns.paths,
         })
-    }
-
-    /// Has no rate limit ever drop what belongs to SSH.
-    pub fn protect(&mut self, ssh: &Ssh) {
-        self.protected
-            .extend(ssh.peers.iter().map(|peer| mapped(&(*peer, if peer.is_ipv4() { 32 } else { 128 }))));
-        self.protected_ports.extend(ssh.ports.iter().map(|port| port_index(TCP, *port)));
     }
 
     /// The files that the policy names by path, each with what it stands for.

@@ -8,9 +8,22 @@ use monitor_common::{
 };
 
 use super::Compiled;
-use crate::host::processes::Found;
+use crate::host::{file::Tree, processes::Found};
 
 impl Compiled {
+    /// The files that the policy names, as they are on the host, whatever their content.
+    #[must_use]
+    pub fn files_on(&self, tree: &Tree) -> HashMap<FileKey, FileEntry> {
+        let mut files = HashMap::new();
+        for named in self.files() {
+            let Ok(found) = tree.resolve(&named.path) else { continue };
+            let fresh =
+                FileEntry { exe: found.exe, member: Membership::NONE, unverified: WorkloadSet::EMPTY };
+            files.entry(found.exe.key()).or_insert(fresh).member.add(&named.member);
+        }
+        files
+    }
+
     /// What is to be known of a process that `/proc` shows, given what is known of the one that made it and the files
     /// that the policy names. What it ran between its fork and now can't be known.
     #[must_use]

@@ -19,7 +19,9 @@ pub(super) fn refusal(prefix: &Prefix, protected: &Set, force: bool) -> Option<S
         return Some("it is this host itself".to_owned());
     }
     if let Some(around) = protected.around(prefix) {
-        return Some(format!("it is protected by {around} ([agent] protect, or a current SSH session)"));
+        return Some(format!(
+            "it is protected by {around} ([agent] protect, a current SSH session, a default gateway, or who reads the metrics)"
+        ));
     }
     let shortest = if prefix.is_v4() { SHORTEST_V4 } else { SHORTEST_V6 };
     if !force && prefix.shown_length() < shortest {

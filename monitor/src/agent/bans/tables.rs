@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
     book::Book,
-    prefix::{Kind, Prefix},
+    prefix::{Kind, Prefix, Set},
 };
 use crate::kernel::{
     bits::Bits,
@@ -62,6 +62,12 @@ impl Tables {
         };
         tables.set_v4(None)?;
         Ok(tables)
+    }
+
+    /// Whom the packet program spares whatever the tables say.
+    pub fn protected(&self) -> Set {
+        let prefixes = self.rates.protected().into_iter();
+        prefixes.map(|(addr, length)| Prefix::around(&addr, length as u8)).collect()
     }
 
     /// Enters single addresses and IPv6 networks of 64 bits; how many of them, in their order.

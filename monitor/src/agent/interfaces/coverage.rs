@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Result, anyhow};
 use monitor_common::limits;
 
-use super::Selection;
+use super::{Selection, lifelines::Lifelines};
 use crate::{
     config::{Attach, IfHeld},
     host::interfaces::{Interfaces, Link},
@@ -37,6 +38,7 @@ pub(super) struct Coverage {
     selection: Selection,
     policy: Arc<OnInterfaces>,
     rates: Arc<Rates>,
+    lifelines: Lifelines,
     counters: Arc<Counters>,
     covered: BTreeMap<u32, Covered>,
     failed: BTreeMap<u32, Failed>,
@@ -70,10 +72,19 @@ impl Coverage {
         selection: Selection,
         policy: Arc<OnInterfaces>,
         rates: Arc<Rates>,
+        lifelines: Lifelines,
         counters: Arc<Counters>,
     ) -> Self {
         let (covered, failed, missing) = Default::default();
-        Self { selection, policy, rates, counters, covered, failed, missing }
+        Self { selection, policy, rates, lifelines, counters, covered, failed, missing }
+    }
+
+    /// Has the kernel spare who must never be dropped. `gateways` are those of the default routes, if they were looked at.
+    pub fn spare(&mut self, gateways: Option<&BTreeSet<IpAddr>>) {
+        if let Some(gateways) = gateways {
+            self.lifelines.set_gateways(gateways);
+        }
+        self.lifelines.keep(&self.rates);
     }
 
     /// Makes what is covered fit to what there is. Whether anything has changed.
@@ -91,6 +102,9 @@ impl Coverage {
 
     /// Puts another policy in force.
     pub fn adopt(&mut self, policy: &Compiled) -> Result<()> {
+        // Whoever puts a policy in force by SSH must not be locked out by it.
+        self.lifelines.look_for_ssh();
+        self.lifelines.keep(&self.rates);
         let asked: Vec<Link> = self
             .covered
             .iter()

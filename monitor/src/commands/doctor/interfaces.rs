@@ -28,7 +28,7 @@ pub(super) struct Interface {
 /// All, at most [`MOST`]. Nothing is attached.
 pub(super) fn look() -> Result<Vec<Interface>> {
     let mut interfaces = Interfaces::open()?;
-    let routed = interfaces.with_default_route()?;
+    let routed = interfaces.default_routes()?.interfaces;
     let links = interfaces.list()?.into_iter().take(MOST);
     let all = links.map(|link| Interface {
         outlook: outlook(&link),

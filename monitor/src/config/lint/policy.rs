@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use monitor_common::identity::{ExeId, FileEntry, FileKey};
-use monitor_common::policy::{Membership, WorkloadSet};
 use monitor_common::settings::class;
 
 use super::facts::Facts;
@@ -35,13 +34,7 @@ impl Policy {
                 vec![config.diagnostic(Severity::Error, &Place::default(), message).help(help)]
             }
         })?;
-        let mut files = HashMap::new();
-        for named in compiled.files() {
-            let found = facts.tree.as_ref().and_then(|tree| tree.resolve(&named.path).ok());
-            let Some(exe) = found.map(|found| found.exe) else { continue };
-            let fresh = FileEntry { exe, member: Membership::NONE, unverified: WorkloadSet::EMPTY };
-            files.entry(exe.key()).or_insert(fresh).member.add(&named.member);
-        }
+        let files = facts.tree.as_ref().map(|tree| compiled.files_on(tree)).unwrap_or_default();
         Ok(Self { compiled, files })
     }
 

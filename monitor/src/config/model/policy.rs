@@ -105,6 +105,8 @@ pub struct Database {
     pub about: About,
     /// Whether to observe where the kernel can't enforce.
     pub degrade: bool,
+    /// Whether it may lock administrators out.
+    pub force: bool,
     /// Where the rule was defined.
     pub place: Place,
 }
@@ -136,6 +138,8 @@ pub struct Exec {
     pub about: About,
     /// Whether to observe where the kernel can't enforce.
     pub degrade: bool,
+    /// Whether it may lock administrators out.
+    pub force: bool,
     /// Where the rule was defined.
     pub place: Place,
 }

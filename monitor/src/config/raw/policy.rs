@@ -127,6 +127,10 @@ pub(crate) struct Database {
     #[toml(default)]
     #[schemars(example = &"observe")]
     pub degrade: Field<Degrade>,
+    /// Whether to load the rule although it would drop the packets of a current SSH session, or of who reads the metrics.
+    #[toml(default)]
+    #[schemars(example = true)]
+    pub force: Field<bool>,
 }
 
 /// Programs that must not be executed (`deny`), or all that may be (`allow`).
@@ -190,6 +194,11 @@ pub(crate) struct Exec {
     #[toml(default)]
     #[schemars(example = &"observe")]
     pub degrade: Field<Degrade>,
+    /// Whether to load the rule although it would stop the agent's own program, that of process 1, or the login shell of an
+    /// administrator.
+    #[toml(default)]
+    #[schemars(example = true)]
+    pub force: Field<bool>,
 }
 
 /// Conditions about arguments: one of them, not the program's own name, does one of these.

@@ -65,6 +65,7 @@ pub(super) fn exec(
         mode: rule.mode.or(mode),
         about: about(file, &rule.severity, &rule.practice, &rule.attack),
         degrade: rule.degrade.given().is_some(),
+        force: rule.force.or(false),
         place: file.place(*span),
     })
 }

@@ -55,11 +55,11 @@ fn databases() {
     assert_eq!(database.servers.as_deref(), Some(&[2][..]));
     assert_eq!(database.sources.as_deref(), Some(&[network("10.0.2.0", 24), network("::1", 128)][..]));
     assert_eq!((database.action, database.mode, database.degrade), (Action::Alert, Mode::Observe, true));
-    assert!(database.close_existing);
+    assert!(database.close_existing && database.force);
     assert_eq!(database.place.to_string(), "test.toml:63:1");
     let least = load("[[database]]\nname = 'a'\nsockets = ['/s']\nclients = []\n");
     let least = &least.databases[0];
-    assert!(least.ports.is_empty() && least.addresses.is_empty() && !least.close_existing);
+    assert!(least.ports.is_empty() && least.addresses.is_empty() && !least.close_existing && !least.force);
     assert_eq!((&least.clients, &least.servers, &least.sources), (&Some(vec![]), &None, &None));
     let none = load("[[database]]\nname = 'a'\nports = [1]\nsources = []\n");
     assert_eq!(none.databases[0].sources, Some(vec![]));
@@ -74,7 +74,7 @@ fn exec_rules() {
     let files = values(&exec.files);
     assert_eq!(files[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
     assert_eq!(files[3..], [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)]);
-    assert_eq!(exec.files[1].place.to_string(), "test.toml:83:21");
+    assert_eq!(exec.files[1].place.to_string(), "test.toml:84:21");
     let dumps = &config.execs[1];
     assert_eq!(
         (dumps.list, values(&dumps.users)),

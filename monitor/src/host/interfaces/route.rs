@@ -3,7 +3,7 @@
 //! Only the attributes that are used are read. A parser of everything would fail on one attribute that a driver or a newer
 //! kernel writes differently, and all interfaces would be out of sight for it.
 
-use std::{convert::Infallible, ffi::CStr};
+use std::{collections::BTreeSet, convert::Infallible, ffi::CStr, net::IpAddr};
 
 use netlink_packet_core::{
     NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer, NlasIterator,
@@ -19,6 +19,7 @@ const IFLA_XDP: u16 = 43;
 /// Of the program that is attached; then of the one in the driver, behind it, and in the hardware.
 const IFLA_XDP_PROG_IDS: std::ops::RangeInclusive<u16> = 4..=7;
 const TCA_BPF_ID: u16 = 11;
+const RTA_VIA: u16 = 18;
 
 /// A message, as it is on the wire behind its header.
 #[derive(Clone, Debug, Default)]
@@ -125,28 +126,52 @@ pub(super) fn is_default_route(message: &Message) -> bool {
         && message.payload[1] == 0
 }
 
-/// Indices of the interfaces that a default route leads over; none if it leads nowhere (unreachable, blackhole).
-pub(super) fn interfaces_of_default(message: &Message) -> Vec<u32> {
-    const NEXT_HOP: usize = 8;
-    let mut found = Vec::new();
-    let Some((header, attributes)) = message.payload.split_at_checked(ROUTE_HEADER) else { return found };
-    if !is_default_route(message) || header[7] != libc::RTN_UNICAST {
-        return found;
-    }
-    each(attributes, |kind, value| match kind {
-        libc::RTA_OIF => found.extend(number(value)),
-        libc::RTA_MULTIPATH => {
-            // A row of `struct rtnexthop`, each with its length at the front and its interface at the end.
-            let mut rest = value;
-            while let Some(hop) = rest.get(..NEXT_HOP) {
-                found.extend(number(&hop[4..8]));
-                let length = usize::from(u16::from_ne_bytes([hop[0], hop[1]])).max(NEXT_HOP);
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            }
+/// Where default routes lead; those that lead nowhere (unreachable, blackhole) are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultRoutes {
+    /// Indices of the interfaces that they lead over.
+    pub interfaces: BTreeSet<u32>,
+    /// Addresses of the gateways that they lead to.
+    pub gateways: BTreeSet<IpAddr>,
+}
+
+impl DefaultRoutes {
+    /// Adds what an answer to RTM_GETROUTE says, if it is about a default route.
+    pub(super) fn read(&mut self, message: &Message) {
+        let Some((header, attributes)) = message.payload.split_at_checked(ROUTE_HEADER) else { return };
+        if is_default_route(message) && header[7] == libc::RTN_UNICAST {
+            each(attributes, |kind, value| match kind {
+                libc::RTA_OIF => self.interfaces.extend(number(value)),
+                libc::RTA_MULTIPATH => self.read_hops(value),
+                kind => self.gateways.extend(gateway(kind, value)),
+            });
         }
-        _ => {}
-    });
-    found
+    }
+
+    /// Reads a row of `struct rtnexthop`, each with its length at the front, its interface at the end, and attributes after it.
+    fn read_hops(&mut self, mut rest: &[u8]) {
+        const HEADER: usize = 8;
+        while let Some(hop) = rest.get(..HEADER) {
+            self.interfaces.extend(number(&hop[4..8]));
+            let length = usize::from(u16::from_ne_bytes([hop[0], hop[1]])).max(HEADER);
+            let attributes = rest.get(HEADER..length).unwrap_or_default();
+            each(attributes, |kind, value| self.gateways.extend(gateway(kind, value)));
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+/// The address in an attribute that names a gateway: of the route's own version of IP, or with the version in front
+/// (`struct rtvia`).
+fn gateway(kind: u16, value: &[u8]) -> Option<IpAddr> {
+    let address = match kind {
+        libc::RTA_GATEWAY => value,
+        RTA_VIA => value.get(2..)?,
+        _ => return None,
+    };
+    let v4 = || <[u8; 4]>::try_from(address).map(IpAddr::from);
+    let address = v4().or_else(|_| <[u8; 16]>::try_from(address).map(IpAddr::from)).ok()?;
+    (!address.is_unspecified()).then_some(address)
 }
 
 /// A filter of traffic control that is a BPF program.
@@ -266,23 +291,44 @@ mod tests {
         }
     }
 
+    fn read(message: &Message) -> (Vec<u32>, Vec<String>) {
+        let mut found = DefaultRoutes::default();
+        found.read(message);
+        (found.interfaces.into_iter().collect(), found.gateways.iter().map(IpAddr::to_string).collect())
+    }
+
     #[test]
-    fn a_default_route_names_every_interface_that_it_leads_over() {
+    fn a_default_route_names_every_interface_and_gateway_that_it_leads_to() {
+        let nowhere = (vec![], vec![]);
         let oif = attribute(libc::RTA_OIF, &3u32.to_ne_bytes());
-        assert_eq!(interfaces_of_default(&route(0, libc::RTN_UNICAST, &oif)), [3]);
-        assert_eq!(interfaces_of_default(&route(24, libc::RTN_UNICAST, &oif)), [0; 0]);
-        assert_eq!(interfaces_of_default(&route(0, libc::RTN_UNREACHABLE, &oif)), [0; 0]);
+        assert_eq!(read(&route(0, libc::RTN_UNICAST, &oif)), (vec![3], vec![]));
+        let via = [oif.clone(), attribute(libc::RTA_GATEWAY, &[10, 0, 0, 1])].concat();
+        assert_eq!(read(&route(0, libc::RTN_UNICAST, &via)), (vec![3], vec!["10.0.0.1".into()]));
+        assert_eq!(read(&route(24, libc::RTN_UNICAST, &via)), nowhere);
+        assert_eq!(read(&route(0, libc::RTN_UNREACHABLE, &via)), nowhere);
+        let v6: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+        let via = attribute(libc::RTA_GATEWAY, &v6.octets());
+        assert_eq!(read(&route(0, libc::RTN_UNICAST, &via)).1, ["fe80::1"]);
+        // An IPv4 route by an IPv6 gateway.
+        let via = attribute(RTA_VIA, &[&(libc::AF_INET6 as u16).to_ne_bytes()[..], &v6.octets()].concat());
+        assert_eq!(read(&route(0, libc::RTN_UNICAST, &via)).1, ["fe80::1"]);
         let hop = |index: u32| {
             let mut hop = vec![16, 0, 0, 0];
             hop.extend(index.to_ne_bytes());
-            hop.extend(attribute(libc::RTA_GATEWAY, &[10, 0, 0, 1]));
+            hop.extend(attribute(libc::RTA_GATEWAY, &[10, 0, 0, index as u8]));
             hop
         };
         let several = attribute(libc::RTA_MULTIPATH, &[hop(4), hop(5)].concat());
-        assert_eq!(interfaces_of_default(&route(0, libc::RTN_UNICAST, &several)), [4, 5]);
-        // A length of nothing must not go on for ever.
+        let gateways = vec!["10.0.0.4".into(), "10.0.0.5".into()];
+        assert_eq!(read(&route(0, libc::RTN_UNICAST, &several)), (vec![4, 5], gateways));
+        // A length of nothing must not go on for ever, and what makes no sense names nobody.
         let broken = attribute(libc::RTA_MULTIPATH, &[0; 20]);
-        assert_eq!(interfaces_of_default(&route(0, libc::RTN_UNICAST, &broken)), [0, 0]);
+        assert_eq!(read(&route(0, libc::RTN_UNICAST, &broken)), (vec![0], vec![]));
+        for value in [&[][..], &[1, 2, 3], &[0; 4], &[0; 16], &[9; 17]] {
+            for kind in [libc::RTA_GATEWAY, RTA_VIA] {
+                assert_eq!(read(&route(0, libc::RTN_UNICAST, &attribute(kind, value))), nowhere);
+            }
+        }
         assert!(is_default_route(&Message { kind: libc::RTM_DELROUTE, payload: vec![0; ROUTE_HEADER] }));
         assert!(!is_default_route(&Message { kind: libc::RTM_DELROUTE, payload: vec![0; 3] }));
     }

@@ -1,7 +1,7 @@
 //! Interfaces.
 
 use crate::metrics::{
-    Change, Uncovered,
+    Change, Lifeline, Uncovered,
     collect::{Samples, View},
 };
 
@@ -22,6 +22,12 @@ pub fn covered<'v>(view: &'v View, out: &mut Samples<'v>) {
 
 pub fn uncovered<'v>(view: &'v View, out: &mut Samples<'v>) {
     for (reason, count) in Uncovered::ALL.iter().zip(view.facts.interfaces.uncovered) {
+        out.add([reason.name()], count);
+    }
+}
+
+pub fn lifelines<'v>(view: &'v View, out: &mut Samples<'v>) {
+    for (reason, count) in Lifeline::ALL.iter().zip(view.facts.lifelines) {
         out.add([reason.name()], count);
     }
 }
