@@ -75,7 +75,12 @@ pub fn check(config: &Config, policy: &Compiled, ways: &Ways) -> Vec<Diagnostic>
             (&rule.name, &rule.place, "drops the packets of", "add them to `sources`")
         } else {
             let rule = &config.execs[rule];
-            (&rule.name, &rule.place, "stops", "name in `by` whom it is for, or leave who needs it out by `except`, or take it out of its list")
+            (
+                &rule.name,
+                &rule.place,
+                "stops",
+                "name in `by` whom it is for, or leave who needs it out by `except`, or take it out of its list",
+            )
         };
         reasons.dedup();
         let more = reasons.len().saturating_sub(SHOWN);
