@@ -51,7 +51,7 @@ counts! {
     Seen = 0 => Seen "";
     /// A record of it was put on the ring.
     Submitted = 1 => Submitted "";
-    /// The ring was full.
+    /// The ring of ordinary events was full.
     RingFull = 2 => Lost "ring_full";
     /// All scratch buffers for gathering a record were in use.
     NoScratch = 3 => Lost "no_scratch";
@@ -66,6 +66,8 @@ counts! {
     Canary = 7 => Suppressed "canary";
     /// No rule reports it, and no sink writes events.
     Unwanted = 8 => Suppressed "unwanted";
+    /// A rule reports it, and the ring for such findings was full.
+    FindingsFull = 9 => Lost "findings_ring_full";
 }
 
 /// Slots kept for each kind of event, a power of two.

@@ -126,6 +126,36 @@ events! {
     Held = 11 "held" in held;
 }
 
+/// The rings that records travel on: what rules report has rings of its own, one for each group of kinds, so that neither
+/// ordinary events nor findings of another group can crowd it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// Ordinary events of all kinds.
+    Events = 0,
+    /// Findings about execs.
+    Execs = 1,
+    /// Findings about sockets: what processes ask for.
+    Sockets = 2,
+    /// Findings about packets: what others send.
+    Packets = 3,
+}
+
+impl Ring {
+    /// All, in the order of their codes.
+    pub const ALL: [Self; 4] = [Self::Events, Self::Execs, Self::Sockets, Self::Packets];
+
+    /// The name of its map.
+    #[must_use]
+    pub const fn map(self) -> &'static str {
+        match self {
+            Self::Events => "EVENTS",
+            Self::Execs => "EXEC_FINDINGS",
+            Self::Sockets => "SOCKET_FINDINGS",
+            Self::Packets => "PACKET_FINDINGS",
+        }
+    }
+}
+
 /// Kinds are indexed by their code in counters; this is how many indices that takes.
 pub const KINDS: u32 = 16;
 
@@ -171,6 +201,21 @@ impl Actor {
 }
 
 impl Kind {
+    /// The ring for findings of this kind.
+    #[inline(always)]
+    #[must_use]
+    pub const fn findings(self) -> Ring {
+        match self {
+            Self::Exec => Ring::Execs,
+            Self::Limit | Self::Source => Ring::Packets,
+            Self::Connect | Self::Bind | Self::Listen | Self::Socket | Self::Unix | Self::Held => {
+                Ring::Sockets
+            }
+            // No rule decides on them.
+            Self::Fork | Self::Exit => Ring::Events,
+        }
+    }
+
     /// The rules that can decide on this kind of event.
     #[must_use]
     pub const fn rules(self) -> Option<crate::policy::RuleKind> {
@@ -196,6 +241,13 @@ mod tests {
         for (index, kind) in Kind::ALL.iter().enumerate() {
             assert!((*kind as u32) < KINDS);
             assert!(Kind::ALL[..index].iter().all(|other| other.name() != kind.name()));
+        }
+    }
+
+    #[test]
+    fn what_rules_decide_on_never_travels_with_ordinary_events() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.rules().is_some(), kind.findings() != Ring::Events, "{kind:?}");
         }
     }
 

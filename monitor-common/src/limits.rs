@@ -62,5 +62,9 @@ pub const SCRIPTS: u32 = 1024;
 pub const PROTECTED: u32 = 1024;
 /// Addresses, and as many ports, that are never dropped whatever policy says: SSH, default gateways, who reads the metrics.
 pub const LIFELINES: u32 = 256;
-/// Bytes of the ring on which the kernel hands events to the agent (a power of two).
-pub const RING: u32 = 8 * 1024 * 1024;
+/// Bytes of the ring on which the kernel hands ordinary events to the agent, if nothing else is said (a power of two).
+pub const RING: u32 = 8 << 20;
+/// Bytes of each ring of findings ([`crate::event::Ring`]), if nothing else is said (a power of two).
+pub const FINDINGS_RING: u32 = 1 << 20;
+/// The smallest ring: a page, which no ring can do without.
+pub const MIN_RING: u32 = 4096;

@@ -17,7 +17,7 @@ use monitor_common::{
 
 use crate::{
     context,
-    emit::{self, count, emit, header},
+    emit::{self, count, emit_finding, header},
     global,
     maps::{ADDRESSES, CLIENT_RULES, DATABASE_PORTS, REFUSED, SENDERS, SERVER_RULES, SOURCE_RULES},
     policy::{self, by_port},
@@ -190,5 +190,5 @@ fn tell(decision: &Decision, from: Addr, port: u16, protocol: u8) {
     let _ = REFUSED.insert(key, now, 0);
     let family = if from.is_v4() { 4 } else { 6 };
     let source = Endpoint { addr: from, port, protocol, family, zero: 0 };
-    emit(Kind::Source, &Source { header: header(Kind::Source, decision, 0), source });
+    emit_finding(Kind::Source, &Source { header: header(Kind::Source, decision, 0), source });
 }

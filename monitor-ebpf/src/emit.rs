@@ -1,14 +1,16 @@
-//! The one way out: counters, and records on the ring.
+//! The one way out: counters, and records on the rings.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, maps::RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use monitor_common::{
     count::{Count, DatabaseCount, Stat, database_slot, decision_slot, slot},
-    event::{Header, Kind},
+    event::{Header, Kind, Ring},
     policy::{Decision, NO_RULE, RuleKind, masks::Direction},
 };
 
-use crate::maps::{COUNTS, DATABASE_COUNTS, DECISIONS, EVENTS, STATS};
+use crate::maps::{
+    COUNTS, DATABASE_COUNTS, DECISIONS, EVENTS, EXEC_FINDINGS, PACKET_FINDINGS, SOCKET_FINDINGS, STATS,
+};
 
 /// Adds to a counter that another task on this CPU may be adding to as well.
 #[inline(always)]
@@ -74,14 +76,29 @@ pub fn header(kind: Kind, decision: &Decision, flags: u16) -> Header {
     }
 }
 
-/// Puts a record of fixed size on the ring, or counts its loss.
+/// Puts a record on its ring, or counts its loss. `decision` is that of its header.
 #[inline(always)]
-pub fn emit<T>(kind: Kind, record: &T) {
-    submitted(kind, EVENTS.output::<T>(record, 0).is_ok());
+pub fn emit<T: ?Sized>(kind: Kind, decision: &Decision, record: &T) {
+    if decision.is_finding() {
+        return emit_finding(kind, record);
+    }
+    let done = EVENTS.output::<T>(record, 0).is_ok();
+    count(kind, if done { Count::Submitted } else { Count::RingFull });
 }
 
-/// Books the outcome of a submission.
+/// The same for what a rule reports.
 #[inline(always)]
-pub fn submitted(kind: Kind, done: bool) {
-    count(kind, if done { Count::Submitted } else { Count::RingFull });
+pub fn emit_finding<T: ?Sized>(kind: Kind, record: &T) {
+    let done = findings(kind).output::<T>(record, 0).is_ok();
+    count(kind, if done { Count::Submitted } else { Count::FindingsFull });
+}
+
+#[inline(always)]
+fn findings(kind: Kind) -> &'static RingBuf {
+    match kind.findings() {
+        Ring::Events => &EVENTS,
+        Ring::Execs => &EXEC_FINDINGS,
+        Ring::Sockets => &SOCKET_FINDINGS,
+        Ring::Packets => &PACKET_FINDINGS,
+    }
 }

@@ -82,7 +82,7 @@ fn refuses(bprm: Object) -> bool {
     scratch.record.actor = actor(pid, &by);
     scratch.record.workloads = scratch.member.workloads;
     executable::keep_script(bprm, scratch);
-    submit(&buffer);
+    submit(&buffer, &decision);
     true
 }
 
@@ -124,6 +124,6 @@ fn refuses_map(file: Object) -> bool {
     scratch.record.actor = actor(pid, &by);
     scratch.record.script = ExeId::NONE;
     scratch.record.workloads = by.workloads;
-    submit(&buffer);
+    submit(&buffer, &decision);
     true
 }

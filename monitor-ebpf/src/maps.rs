@@ -65,9 +65,21 @@ pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 #[map]
 pub static DELIVERED: Array<u64> = Array::with_max_entries(KINDS, BPF_F_MMAPABLE);
 
-/// Records for the agent.
+/// Records for the agent that no rule reports.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(limits::RING, 0);
+
+/// What rules report, by [`monitor_common::event::Ring`].
+#[map]
+pub static EXEC_FINDINGS: RingBuf = RingBuf::with_byte_size(limits::FINDINGS_RING, 0);
+
+/// See [`EXEC_FINDINGS`].
+#[map]
+pub static SOCKET_FINDINGS: RingBuf = RingBuf::with_byte_size(limits::FINDINGS_RING, 0);
+
+/// See [`EXEC_FINDINGS`].
+#[map]
+pub static PACKET_FINDINGS: RingBuf = RingBuf::with_byte_size(limits::FINDINGS_RING, 0);
 
 /// Every process, by its id.
 #[map]

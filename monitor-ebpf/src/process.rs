@@ -19,7 +19,7 @@ use crate::{
     executable::{self, Buffer, Scratch},
     field, follow, global,
     kernel::Object,
-    maps::{EVENTS, EXEC_RULES, PROCESSES, SCRIPTS},
+    maps::{EXEC_RULES, PROCESSES, SCRIPTS},
     path::{note, noted},
     policy,
     subject::{
@@ -80,7 +80,7 @@ fn try_exec(context: &BtfTracePointContext, task: Object, bprm: Object) {
     emit::decided(RuleKind::Exec, &decision);
     let noted = noted(scratch);
     scratch.record.header = header(Kind::Exec, &decision, noted);
-    submit(&buffer);
+    submit(&buffer, &decision);
 }
 
 /// Without a buffer the path isn't known; the identity is.
@@ -208,13 +208,12 @@ fn kill() {
     unsafe { bpf_send_signal(SIGKILL) };
 }
 
-/// Puts a gathered exec on the ring.
+/// Puts a gathered exec on its ring.
 #[inline(always)]
-pub fn submit(buffer: &Buffer) {
+pub fn submit(buffer: &Buffer, decision: &Decision) {
     let record = buffer.record();
     let extra = record.path_len as usize + record.script_len as usize + record.args_len as usize;
-    let done = EVENTS.output::<[u8]>(buffer.bytes(extra), 0).is_ok();
-    emit::submitted(Kind::Exec, done);
+    emit(Kind::Exec, decision, buffer.bytes(extra));
 }
 
 #[inline(always)]
@@ -264,6 +263,7 @@ fn try_fork(context: &BtfTracePointContext, parent: Object, child: Object) {
     }
     emit(
         Kind::Fork,
+        &Decision::NONE,
         &Fork {
             header: header(Kind::Fork, &Decision::NONE, 0),
             actor: actor(pid, &maker),
@@ -317,6 +317,7 @@ fn try_exit(task: Object) {
     }
     emit(
         Kind::Exit,
+        &Decision::NONE,
         &Exit {
             header: header(Kind::Exit, &Decision::NONE, 0),
             actor: actor(pid, &process),

@@ -64,6 +64,6 @@ fn asked(family: u16, protocol: u16) -> bool {
     let decision = decide(&process.workloads);
     emit::decided(RuleKind::RawSockets, &decision);
     let header = header(Kind::Socket, &decision, 0);
-    emit(Kind::Socket, &Socket { header, actor: actor(pid, &process), family, protocol, zero: 0 });
+    emit(Kind::Socket, &decision, &Socket { header, actor: actor(pid, &process), family, protocol, zero: 0 });
     decision.enforces(verdict::DENY)
 }

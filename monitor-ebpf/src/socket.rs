@@ -142,6 +142,7 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
     }
     emit(
         Kind::Connect,
+        &decision,
         &Connect { header: header(Kind::Connect, &decision, noted), actor: actor(pid, &process), remote },
     );
     if refused { REFUSE } else { PASS }
@@ -176,7 +177,8 @@ fn bound(addr: Addr, sock: *mut aya_ebpf::bindings::bpf_sock, family: u8) -> i32
     let process = known(pid);
     let local = endpoint(addr, context!(sock, src_port) as u16, context!(sock, protocol), family);
     let decision = database::judge(Direction::Server, &local, &process.workloads);
-    emit(Kind::Bind, &Bind { header: header(Kind::Bind, &decision, 0), actor: actor(pid, &process), local });
+    let header = header(Kind::Bind, &decision, 0);
+    emit(Kind::Bind, &decision, &Bind { header, actor: actor(pid, &process), local });
     // The kernel gives the port back when the program refuses it.
     if decision.enforces(verdict::DENY) { REFUSE } else { PASS }
 }
@@ -265,6 +267,7 @@ fn listening(sock: Object) {
     }
     emit(
         Kind::Listen,
+        &decision,
         &Listen { header: header(Kind::Listen, &decision, 0), actor: actor(pid, &process), local },
     );
 }

@@ -12,7 +12,7 @@ use monitor_common::{
 
 use crate::{
     database::decide,
-    emit::{self, add, count, emit, header},
+    emit::{self, add, count, emit_finding, header},
     field, global,
     kernel::Object,
     maps::{CONNECTIONS, DATABASE_PORTS, LISTENERS, TRAFFIC},
@@ -116,7 +116,7 @@ pub fn used(sock: Object) {
     emit::decided(RuleKind::Database, &decision);
     count(Kind::Held, Count::Seen);
     let opener_workload = slot % (limits::WORKLOADS as u32 + 1);
-    emit(
+    emit_finding(
         Kind::Held,
         &Held {
             header: header(Kind::Held, &decision, 0),

@@ -12,12 +12,11 @@ use monitor_common::{
 
 use crate::{
     database::rules_for,
-    emit::{self, count, header},
+    emit::{self, count, emit, header},
     executable::{Buffer, Scratch},
     field, follow,
     kernel::Object,
     lsm::EPERM,
-    maps::EVENTS,
     path::{add_globs, keep_path, locate, noted},
     policy,
     subject::{Known, actor, in_scope_still, is_agent, known, masks, pid},
@@ -129,5 +128,5 @@ fn tell(scratch: &mut Scratch, direction: Direction, decision: &Decision, pid: u
         at.cast::<Unix>().write_unaligned(record);
         core::slice::from_raw_parts(at, size_of::<Unix>() + (path_len as usize & 0x7ff))
     };
-    emit::submitted(Kind::Unix, EVENTS.output::<[u8]>(bytes, 0).is_ok());
+    emit(Kind::Unix, decision, bytes);
 }

@@ -33,8 +33,8 @@ pub use load::{Difference, Loaded};
 pub use model::{
     About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Control, Database, Endpoint, Exec,
     FileSink, Format, HttpKind, IfHeld, Interfaces, Level, Limit, ListKind, Metrics, Mode, PacketInterface,
-    Packets, Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Redact, Secret, Sink,
-    Syslog, Target, UNPARSED, Url, Workload,
+    Packets, Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Redact, Rings, Secret,
+    Sink, Syslog, Target, UNPARSED, Url, Workload,
 };
 pub(crate) use net::prefix as network;
 pub(crate) use net::prefix;

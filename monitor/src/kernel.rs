@@ -12,6 +12,7 @@ pub mod object;
 pub mod pins;
 pub mod probes;
 pub mod rates;
+pub mod ring;
 pub mod sources;
 pub mod support;
 pub mod table;

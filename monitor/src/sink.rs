@@ -48,9 +48,12 @@ use fold::Folder;
 use remote::{Remote, RemoteWorker};
 use worker::{Message, Switches, Worker};
 
-/// Events that a sink's queue holds. Full, with events of ordinary size, it takes about 50 MB; what comes while it is
-/// full is lost, and counted as `queue_full`.
+/// Events that a sink's queue holds; the last eighth of it is for findings. Full, with events of ordinary size, it takes
+/// about 50 MB; what comes while it is full is lost, and counted as `queue_full`.
 pub const QUEUE: usize = 65_536;
+
+/// One part in so many of a queue is for findings alone.
+const FOR_FINDINGS: usize = 8;
 
 /// How long the sinks may take to write out their queues when the agent ends.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -178,7 +181,11 @@ impl Sink {
     fn send(&self, event: Arc<Event>) {
         // Before, for its thread may be faster.
         self.counters.enqueue();
-        let sent = self.queue.try_send(Message::Event(event));
+        let sent = if event.finding.is_none() && self.queue.capacity() <= self.kept_for_findings() {
+            Err(mpsc::error::TrySendError::Full(Message::Event(event)))
+        } else {
+            self.queue.try_send(Message::Event(event))
+        };
         if sent.is_err() {
             self.counters.dequeue();
         }
@@ -192,6 +199,11 @@ impl Sink {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => self.counters.lost(Loss::Closed, 1),
         }
+    }
+
+    /// Places of the queue that ordinary events don't get.
+    fn kept_for_findings(&self) -> usize {
+        self.queue.max_capacity() / FOR_FINDINGS
     }
 
     /// Takes an event for the queue, or for a summary.

@@ -113,6 +113,28 @@ impl<'a> Agent<'a> {
         Ok(self.notify.get(key).map(str::to_owned))
     }
 
+    /// Has the kernel let it do nothing until [`Agent::goes_on`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn stands_still(&mut self) -> Result<()> {
+        self.running.signal(libc::SIGSTOP)?;
+        let path = format!("/proc/{}/stat", self.pid());
+        eventually("the agent's standstill", deadline(10.0), || {
+            let stat = std::fs::read_to_string(&path)?;
+            let state = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().next());
+            Ok((state == Some("T")).then_some(()))
+        })
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn goes_on(&mut self) -> Result<()> {
+        self.running.signal(libc::SIGCONT)
+    }
+
     /// Its events and findings.
     pub fn records(&self) -> &Records {
         &self.records

@@ -5,6 +5,7 @@
 
 mod bans;
 mod baseline;
+mod books;
 mod control;
 mod database;
 mod events;

@@ -18,7 +18,7 @@ use super::{
     table::{self, read},
 };
 use crate::{
-    emit::{emit, header},
+    emit::{emit_finding, header},
     global,
     maps::{OVER, PACKETS, PROTECTED, PROTECTED_PORTS, UNPARSED},
     policy::port_index,
@@ -191,7 +191,10 @@ fn report(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, now: u64, cau
     let over = unsafe { (&raw const (*slot).over).read_volatile() };
     let header = header(Kind::Limit, &decision, 0);
     let prefix = if source.family == 4 { rule.prefix_v4 } else { rule.prefix_v6 };
-    emit(Kind::Limit, &limited::Limit { header, source, over, cause: cause as u16, prefix, penalty_ns });
+    emit_finding(
+        Kind::Limit,
+        &limited::Limit { header, source, over, cause: cause as u16, prefix, penalty_ns },
+    );
 }
 
 /// Whether the packet is from an address or to a port that no rule may drop. A place remembers whom it was asked for last.

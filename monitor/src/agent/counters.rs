@@ -214,7 +214,7 @@ impl KernelCounters {
                 cpus.map_or(0, |cpus| cpus.iter().map(|cpu| cpu.packets).sum::<u64>())
             })
         };
-        let told = [Count::Submitted, Count::RingFull];
+        let told = [Count::Submitted, Count::FindingsFull];
         // Before the packets are, so that no report is of a packet that wasn't seen.
         let told: u64 = told.iter().map(|what| sum(&self.counts, slot(Kind::Limit as u16, *what))).sum();
         let seen = (0..limits::RULES as u32).flat_map(over).sum::<u64>();

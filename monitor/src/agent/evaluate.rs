@@ -10,6 +10,7 @@ use monitor_common::{
 
 use super::prepare::Ground;
 use crate::{
+    config::Rings,
     kernel::{
         load::{Kernel, KernelLog, Sizes},
         tables::Files,
@@ -40,6 +41,7 @@ impl Evaluator {
             databases: policy.database_rules[0].len(),
             rate_limits: 0,
             source_sets: policy.source_sets,
+            rings: Rings::NONE,
         };
         let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in Kernel::evaluators() {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
 use monitor_common::{
-    event::held::Held,
+    event::{Ring, held::Held},
     settings::Settings,
     sources::{Set, WAYS, all_sets},
 };
@@ -155,7 +155,8 @@ pub(super) fn start(
     let settings = Settings { source_sets, ..ground.settings(&scope, exec_lsm, wanted) };
     let settings = Settings { generation: next_generation(around, before), ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
-    let sizes = Sizes { databases, rate_limits, source_sets };
+    let rings = config.agent.rings;
+    let sizes = Sizes { databases, rate_limits, source_sets, rings };
     let (mut kernel, control, settings) = open(ground, settings, sizes, around, known.is_some())?;
     if let Some(pins) = &around.pins
         && let Some(map) = pins.shared_map("DELIVERED")
@@ -204,7 +205,7 @@ pub(super) fn start(
         bans.load(kernel.inherited("BANS"));
         Some(Arc::new(bans))
     };
-    let source = Source::new(kernel.take("EVENTS")?.try_into()?)?;
+    let source = Source::new(Ring::ALL.iter().map(|ring| Ok((*ring, kernel.take(ring.map())?))))?;
     let in_force = InForce { names: names.clone(), rate_rules: policy.rate_rules.clone() };
     let counters =
         Arc::new(KernelCounters::new(&mut kernel, in_force, policy.workload_count, source_capacity)?);

@@ -13,7 +13,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{Map, MapData};
+use monitor_common::event::Ring;
 use serde::{Deserialize, Serialize};
 
 use super::counters::{self, Sums};
@@ -21,6 +22,7 @@ use crate::{
     config::{Config, Loaded, Mode},
     host::{clock::since_boot_ns, whole},
     kernel::{pins::Pins, tables::Processes},
+    pipeline::source::Source,
     policy::{Names, RateCounters},
 };
 
@@ -196,9 +198,11 @@ impl Predecessor {
         Ok(Map::HashMap(self.map("PROCESSES")?).try_into()?)
     }
 
-    /// Its ring, with what nobody has taken off it.
-    pub(super) fn ring(&self) -> Result<RingBuf<MapData>> {
-        Ok(Map::RingBuf(self.map("EVENTS")?).try_into()?)
+    /// Its rings, with what nobody has taken off them; must be called inside of a tokio runtime.
+    pub(super) fn source(&self) -> Result<Source> {
+        // One of another version may not have all.
+        let rings = Ring::ALL.iter().filter(|ring| self.pins.has_map(self.generation, ring.map()));
+        Source::new(rings.map(|ring| Ok((*ring, Map::RingBuf(self.map(ring.map())?)))))
     }
 
     /// What it and those before it counted by their rules. It should be off its hooks.

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::prepare::Ground;
 use crate::{
+    config::Rings,
     host::cgroup::Scope,
     kernel::{
         canary::{self, Outcome},
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// An empty policy's maps.
-const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0, source_sets: 0 };
+const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0, source_sets: 0, rings: Rings::NONE };
 
 /// Loads some of the programs once, attaches none; what the verifier said of each.
 pub fn programs(ground: &Ground, wanted: impl Fn(&Probe) -> bool) -> Result<Vec<Loaded>> {

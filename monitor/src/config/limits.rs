@@ -17,6 +17,10 @@ pub const MAX_RATE_LIMITS: usize = MAX_RULES - 1;
 pub const MAX_LIMITS_PER_PACKET: usize = limits::LIMITS_PER_PACKET;
 /// Most plain paths in all files together.
 pub const MAX_PLAIN_PATHS: usize = limits::FILES as usize;
+/// Smallest ring, in bytes.
+pub const MIN_RING: u64 = 64 << 10;
+/// Largest ring, in bytes.
+pub const MAX_RING: u64 = 256 << 20;
 /// Patterns of `[agent] redact`.
 pub const MAX_REDACT: usize = 64;
 /// Most `[[sink]]` tables.

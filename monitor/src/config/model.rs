@@ -11,6 +11,8 @@ mod words;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use monitor_common::limits;
+
 use super::source::{Place, Sources, Spanned};
 pub use about::{About, Level};
 pub use packets::{BANNED, Limit, PacketInterface, Packets, Penalty, Rate, RateLimit, UNPARSED};
@@ -66,6 +68,28 @@ pub struct Agent {
     pub protect: Protect,
     /// What is taken out of command lines.
     pub redact: Redact,
+    /// How much the kernel keeps for the agent.
+    pub rings: Rings,
+}
+
+/// Bytes of the rings on which the kernel hands over what happens; powers of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rings {
+    /// Of the one for ordinary events.
+    pub events: u32,
+    /// Of each one for findings.
+    pub findings: u32,
+}
+
+impl Rings {
+    /// The smallest there can be: for who reports nothing.
+    pub const NONE: Self = Self { events: limits::MIN_RING, findings: limits::MIN_RING };
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Self { events: limits::RING, findings: limits::FINDINGS_RING }
+    }
 }
 
 /// Secrets on command lines.

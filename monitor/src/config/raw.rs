@@ -92,6 +92,17 @@ pub(crate) struct Agent {
     #[toml(default)]
     #[schemars(example = ["--pin=([0-9]+)"], example = &"off")]
     pub redact: Field<Redact>,
+    /// Memory in which the kernel keeps ordinary events (execs, connects and so on that no rule reports) until the agent takes
+    /// them, from `"64KiB"` to `"256MiB"`, rounded up to a power of two. Default: `"8MiB"`. What comes while it is full
+    /// is lost, and counted.
+    #[toml(default)]
+    #[schemars(example = &"16MiB")]
+    pub ring: Field<String>,
+    /// The same for findings, which never share it with ordinary events: one for execs, one for what processes ask of
+    /// sockets, one for packets, each of this size. Default: `"1MiB"`, room for 1,500 to 6,000 findings.
+    #[toml(default)]
+    #[schemars(example = &"4MiB")]
+    pub findings_ring: Field<String>,
 }
 
 /// The Prometheus endpoint.

@@ -13,6 +13,7 @@ mod per_packet;
 mod ports;
 mod prefixes;
 mod rate_limits;
+mod rings;
 mod settings;
 mod sinks;
 mod workloads;

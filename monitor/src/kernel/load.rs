@@ -15,7 +15,7 @@ use aya_log::EbpfLogger;
 use monitor_common::{
     addr::Addr,
     count::{OUTCOMES, PACKET_COUNTERS, PacketCount, SLOTS, STATS, database_slots},
-    event::KINDS,
+    event::{KINDS, Ring},
     layout::KernelLayout,
     limit::{Ban, BanKey, CAUSES},
     limits,
@@ -33,7 +33,7 @@ use super::{
     probes::{Attach, PROBES, Probe},
     support,
 };
-use crate::{host::cgroup::Scope, policy::Compiled};
+use crate::{config::Rings, host::cgroup::Scope, policy::Compiled};
 
 /// The kernel programs and maps of one generation. Dropping it takes everything out of the kernel but what is pinned.
 pub struct Kernel {
@@ -92,11 +92,13 @@ pub struct Sizes {
     pub rate_limits: usize,
     /// Sets in the table of sources.
     pub source_sets: u32,
+    /// Bytes of the rings.
+    pub rings: Rings,
 }
 
 impl Sizes {
     /// How many entries maps have that are sized by the policy.
-    fn entries(self) -> [(&'static str, u32); 11] {
+    fn entries(self) -> [(&'static str, u32); 15] {
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
         let ports = monitor_common::policy::ports::PORT_INDICES;
         let databases = database_slots(self.databases.max(1) as u32);
@@ -113,6 +115,10 @@ impl Sizes {
             ("BANS", none_if(no_packets, limits::BANS)),
             ("BAN_BITS", none_if(no_packets, limits::BAN_BITS)),
             ("BAN_NETS", limits::BAN_NETS),
+            (Ring::Events.map(), self.rings.events),
+            (Ring::Execs.map(), self.rings.findings),
+            (Ring::Sockets.map(), self.rings.findings),
+            (Ring::Packets.map(), self.rings.findings),
         ]
     }
 

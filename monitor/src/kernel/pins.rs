@@ -27,6 +27,7 @@ use aya::{
     maps::{MapData, MapInfo},
     programs::links::{FdLink, PinnedLink},
 };
+use monitor_common::event::Ring;
 use rustix::{
     fs::{FlockOperation, flock, statfs},
     mount::{MountFlags, mount},
@@ -44,7 +45,16 @@ const BPF_FS: u64 = 0xcafe_4a11;
 const USUAL_MOUNT: &str = "/sys/fs/bpf";
 
 /// Maps that the next generation reads.
-const LEFT: &[&str] = &["EVENTS", "PROCESSES", "DECISIONS", "DATABASE_COUNTS", "TRAFFIC"];
+const LEFT: [&str; 8] = [
+    Ring::Events.map(),
+    Ring::Execs.map(),
+    Ring::Sockets.map(),
+    Ring::Packets.map(),
+    "PROCESSES",
+    "DECISIONS",
+    "DATABASE_COUNTS",
+    "TRAFFIC",
+];
 
 /// What a map must be like to be taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +203,12 @@ impl Pins {
     pub fn map(&self, generation: u64, name: &str) -> Result<MapData> {
         let path = self.room(generation, "maps").join(name);
         MapData::from_pin(&path).with_context(|| format!("can't open {}", path.display()))
+    }
+
+    /// Whether a generation has such a map.
+    #[must_use]
+    pub fn has_map(&self, generation: u64, name: &str) -> bool {
+        self.room(generation, "maps").join(name).exists()
     }
 
     /// Pins what was attached to a hook.

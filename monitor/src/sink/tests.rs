@@ -190,6 +190,30 @@ fn a_reader_that_stops_reading_holds_up_nobody() {
 }
 
 #[test]
+fn a_queue_that_is_full_of_events_takes_findings() {
+    let (mut reader, output) = pipe(false);
+    let counters = Counters::default();
+    let mut sinks = sinks(output, 8_000, &counters);
+    let (event, finding) = (Arc::new(samples::exec()), Arc::new(samples::denied_connect()));
+    for _ in 0..20_000 {
+        sinks.send(&event);
+    }
+    for _ in 0..900 {
+        sinks.send(&finding);
+    }
+    let reading = thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text.lines().filter(|line| line.contains("\"finding\"")).count()
+    });
+    runtime().block_on(sinks.shutdown());
+    assert_eq!(reading.join().unwrap(), 900);
+    let (delivered, lost) = books(&counters);
+    let [(Loss::QueueFull, lost)] = lost[..] else { panic!("{lost:?}") };
+    assert_eq!(delivered + lost, 20_900);
+}
+
+#[test]
 fn a_slow_reader_gets_everything() {
     let (mut reader, output) = pipe(true);
     let counters = Counters::default();
@@ -327,7 +351,8 @@ fn a_disk_that_was_full_gets_everything_once_there_is_room() {
     let (text, room) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::new(AtomicU64::new(1000)));
     let output = Patient(Small { text: Arc::clone(&text), room: Arc::clone(&room), full });
     let counters = Counters::default();
-    let mut sinks = sinks(Box::new(output), 10, &counters);
+    // An eighth is for findings.
+    let mut sinks = sinks(Box::new(output), 12, &counters);
     let event = Arc::new(samples::exec());
     for _ in 0..10 {
         sinks.send(&event);

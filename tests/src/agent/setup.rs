@@ -57,6 +57,7 @@ pub struct Setup<'a> {
     redact: String,
     events: bool,
     protect: Vec<&'a str>,
+    agent: String,
     settings: String,
     state: Option<PathBuf>,
     keep: bool,
@@ -133,6 +134,7 @@ impl<'a> Setup<'a> {
             redact: "[]".into(),
             events: true,
             protect: Vec::new(),
+            agent: String::new(),
             settings: String::new(),
             state: None,
             keep: false,
@@ -200,6 +202,13 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Adds settings of `[agent]` that have no method here, as TOML.
+    pub fn agent(mut self, settings: &str) -> Self {
+        self.agent.push_str(settings);
+        self.agent.push('\n');
+        self
+    }
+
     /// Adds settings that have no method here, as TOML tables.
     pub fn settings(mut self, settings: &str) -> Self {
         self.settings.push_str(settings);
@@ -222,13 +231,14 @@ impl<'a> Setup<'a> {
 
     /// The configuration file's text.
     pub fn config(&self, records: &str) -> String {
-        let Self { mode, scope, interfaces, listen, events, protect, redact, settings, rules, .. } = self;
+        let Self { mode, scope, interfaces, listen, events, protect, redact, agent, settings, rules, .. } =
+            self;
         let web =
             self.web_config.iter().map(|path| format!("web_config = {:?}\n", path.display().to_string()));
         let web: String = web.collect();
         format!(
             "mode = \"{}\"\n\n\
-             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\nredact = {redact}\n\n\
+             [agent]\ncgroup = {scope:?}\ninterfaces = {interfaces}\nprotect = {protect:?}\nredact = {redact}\n{agent}\n\
              [metrics]\nlisten = {listen:?}\n{web}\n\
              [[sink]]\ntype = \"file\"\npath = {records:?}\nformat = \"json\"\nevents = {events}\nfold = \"0s\"\n\n\
              {settings}\n{rules}",

@@ -13,7 +13,7 @@ use monitor_common::{
 use super::{Amount, Counts, Frame, Judge, Outcomes, Over, Rule, RuleCounts, Verdict};
 use crate::{
     agent::prepare::Ground,
-    config::Config,
+    config::{Config, Rings},
     host::accounts::Accounts,
     kernel::{
         load::{Kernel, KernelLog, Sizes},
@@ -61,7 +61,8 @@ impl Simulator {
         let policy = Compiled::new(&config, &host)?;
         let source_sets = policy.source_sets;
         let settings = Settings { source_sets, simulated: u32::from(!real), ..ground.settings };
-        let sizes = Sizes { databases: 0, rate_limits: policy.rate_rules.len(), source_sets };
+        let rate_limits = policy.rate_rules.len();
+        let sizes = Sizes { databases: 0, rate_limits, source_sets, rings: Rings::NONE };
         let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in PROBES.iter().filter(|probe| probe.needed == Needed::RateLimit) {
             kernel.load(probe)?;

@@ -9,11 +9,12 @@ use super::Checker;
 use super::interfaces::interfaces;
 use super::lists::account;
 use super::packets::packets;
+use super::rings::rings;
 use super::sinks;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::limits::{MAX_PROTECT, MAX_REDACT, MAX_SINKS};
 use crate::config::model::{
-    Agent, Control, Format, Interfaces, Metrics, Mode, Packets, Protect, Redact, Sink, Target,
+    Agent, Control, Format, Interfaces, Metrics, Mode, Packets, Protect, Redact, Rings, Sink, Target,
 };
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
@@ -102,7 +103,13 @@ pub(super) fn resolve(files: &[Parsed], diagnostics: &mut Vec<Diagnostic>) -> Se
 fn default_agent() -> Agent {
     let cgroup = Spanned { value: "/".into(), place: Place::default() };
     let redact = Redact::Patterns(Vec::new());
-    Agent { interfaces: Interfaces::Auto, cgroup, protect: Protect::default(), redact }
+    Agent {
+        interfaces: Interfaces::Auto,
+        cgroup,
+        protect: Protect::default(),
+        redact,
+        rings: Rings::default(),
+    }
 }
 
 fn default_metrics() -> Metrics {
@@ -162,6 +169,7 @@ fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
     if let Some(at) = raw.redact.given() {
         agent.redact = redact(file, at).unwrap_or(agent.redact);
     }
+    agent.rings = rings(file, raw);
     agent
 }
 

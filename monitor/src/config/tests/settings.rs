@@ -242,3 +242,29 @@ fn packets() {
         },
     ]);
 }
+
+#[test]
+fn rings() {
+    check(&[
+        Case { text: "[agent]\nring = \"64KiB\"\nfindings_ring = \"256MiB\"\n", found: &[] },
+        Case {
+            text: "[agent]\nring = \"32KiB\"\nfindings_ring = \"257MiB\"\n",
+            found: &[
+                "2:8 error: the ring `32KiB` is not from 64 KiB to 256 MiB | a record takes 150 to 600 bytes: in `\"8MiB\"` there is room for 20,000",
+                "3:17 error: the ring `257MiB` is not from 64 KiB to 256 MiB | a record takes 150 to 600 bytes: in `\"8MiB\"` there is room for 20,000",
+            ],
+        },
+        Case {
+            text: "[agent]\nring = \"20000000000000GiB\"\n",
+            found: &[
+                "2:8 error: the ring `20000000000000GiB` is not from 64 KiB to 256 MiB | a record takes 150 to 600 bytes: in `\"8MiB\"` there is room for 20,000",
+            ],
+        },
+    ]);
+    let sizes = |text: &str| {
+        let rings = crate::config::Config::from_text(text).unwrap().agent.rings;
+        (rings.events, rings.findings)
+    };
+    assert_eq!(sizes("[agent]\nring = \"3MB\"\nfindings_ring = \"2MiB\"\n"), (4 << 20, 2 << 20));
+    assert_eq!(sizes(""), (8 << 20, 1 << 20));
+}
