@@ -68,6 +68,8 @@ counts! {
     Unwanted = 8 => Suppressed "unwanted";
     /// A rule reports it, and the ring for such findings was full.
     FindingsFull = 9 => Lost "findings_ring_full";
+    /// No rule reports it, and its control group makes more than one may ([`crate::settings::Settings::events`]).
+    Throttled = 10 => Suppressed "throttled";
 }
 
 /// Slots kept for each kind of event, a power of two.

@@ -66,5 +66,9 @@ pub const LIFELINES: u32 = 256;
 pub const RING: u32 = 8 << 20;
 /// Bytes of each ring of findings ([`crate::event::Ring`]), if nothing else is said (a power of two).
 pub const FINDINGS_RING: u32 = 1 << 20;
+/// Ordinary events a second that one control group may have told, and as many at once, if nothing else is said.
+pub const EVENTS_PER_CGROUP: u64 = 20_000;
+/// Control groups whose events are metered at one time; who has made none for the longest time is forgotten first.
+pub const FLOWS: u32 = 4096;
 /// The smallest ring: a page, which no ring can do without.
 pub const MIN_RING: u32 = 4096;

@@ -23,6 +23,16 @@ wire! {
         pub simulated: u32,
         /// The agent's own executable, for the canaries.
         pub agent_exe: crate::identity::ExeId,
+        /// How many ordinary events one control group may have told; none: all.
+        pub events: crate::limit::Limit,
+    }
+
+    /// The ordinary events of a control group.
+    pub struct Flow {
+        /// Their bucket ([`crate::limit`]).
+        pub bucket: u64,
+        /// How many were too many.
+        pub suppressed: u64,
     }
 }
 

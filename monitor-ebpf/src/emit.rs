@@ -8,8 +8,11 @@ use monitor_common::{
     policy::{Decision, NO_RULE, RuleKind, masks::Direction},
 };
 
-use crate::maps::{
-    COUNTS, DATABASE_COUNTS, DECISIONS, EVENTS, EXEC_FINDINGS, PACKET_FINDINGS, SOCKET_FINDINGS, STATS,
+use crate::{
+    flow::flow_over,
+    maps::{
+        COUNTS, DATABASE_COUNTS, DECISIONS, EVENTS, EXEC_FINDINGS, PACKET_FINDINGS, SOCKET_FINDINGS, STATS,
+    },
 };
 
 /// Adds to a counter that another task on this CPU may be adding to as well.
@@ -81,6 +84,9 @@ pub fn header(kind: Kind, decision: &Decision, flags: u16) -> Header {
 pub fn emit<T: ?Sized>(kind: Kind, decision: &Decision, record: &T) {
     if decision.is_finding() {
         return emit_finding(kind, record);
+    }
+    if flow_over() != 0 {
+        return count(kind, Count::Throttled);
     }
     let done = EVENTS.output::<T>(record, 0).is_ok();
     count(kind, if done { Count::Submitted } else { Count::RingFull });

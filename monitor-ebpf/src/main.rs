@@ -18,6 +18,7 @@ mod database;
 mod emit;
 mod evaluate;
 mod executable;
+mod flow;
 mod ingress;
 mod kernel;
 mod lsm;

@@ -16,10 +16,10 @@ use monitor_common::{
     glob::{self, Automaton},
     identity::{ExeId, FileEntry, FileKey, Mount, Process},
     layout::KernelLayout,
-    limit::{Ban, BanKey, CAUSES, Interface, RateHead, RateRule, RateState, SenderKey, SourceKey},
+    limit::{Ban, BanKey, CAUSES, Interface, Limit, RateHead, RateRule, RateState, SenderKey, SourceKey},
     limits,
     policy::{Masks, Membership, Rule, RuleSet, WorkloadSet, masks::Kin},
-    settings::{Control, Settings, class},
+    settings::{Control, Flow, Settings, class},
     sources::Set,
 };
 
@@ -46,6 +46,7 @@ pub static SETTINGS: Settings = Settings {
     source_sets: 0,
     simulated: 0,
     agent_exe: ExeId::NONE,
+    events: Limit::NONE,
 };
 
 /// Reads one field of a global that the agent wrote; volatile, because the compiler thinks it knows the value.
@@ -80,6 +81,10 @@ pub static SOCKET_FINDINGS: RingBuf = RingBuf::with_byte_size(limits::FINDINGS_R
 /// See [`EXEC_FINDINGS`].
 #[map]
 pub static PACKET_FINDINGS: RingBuf = RingBuf::with_byte_size(limits::FINDINGS_RING, 0);
+
+/// What each control group makes of ordinary events, by its id.
+#[map]
+pub static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(limits::FLOWS, 0);
 
 /// Every process, by its id.
 #[map]

@@ -1,6 +1,7 @@
 //! Books that balance: for every kind of event, seen = delivered + suppressed + lost, whatever becomes of the agent meanwhile.
 
 mod denials;
+mod floods;
 mod halted;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};

@@ -21,7 +21,7 @@ fn every_exec_is_delivered_or_counted_as_lost() -> Result<()> {
     let group = Cgroup::new()?;
     let pids = place.join("pids");
     let exit0 = place.copy("exit0", "exit0")?;
-    let agent = Setup::new(Mode::Observe, &group).start()?;
+    let agent = Setup::new(Mode::Observe, &group).agent("events_per_cgroup = \"off\"").start()?;
     let storm = Program::probe()?
         .arg("spawn")
         .with("program", exit0)

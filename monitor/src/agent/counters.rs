@@ -70,6 +70,8 @@ pub struct Gauges {
     pub files_replaced: AtomicU64,
     /// Files whose content isn't the one that the policy gives.
     pub files_unverified: AtomicU64,
+    /// Control groups that make more events than are told.
+    pub cgroups_throttled: AtomicU64,
     /// Sources tracked, by rate limit.
     pub sources: Mutex<Vec<u64>>,
 }
@@ -224,6 +226,11 @@ impl KernelCounters {
         [(Kind::Limit, Count::Seen, seen), (Kind::Limit, Count::Repeated, repeated)]
     }
 
+    /// Events that were not told because their control groups made too many.
+    pub fn throttled(&self) -> u64 {
+        Kind::ALL.iter().map(|kind| sum(&self.counts, slot(*kind as u16, Count::Throttled))).sum()
+    }
+
     /// Counts the entries of maps anew.
     pub fn count_maps(&self) {
         self.maps.count();
@@ -316,6 +323,7 @@ impl KernelState for KernelCounters {
             programs,
             maps: self.maps(sources.iter().sum()),
             processes_unknown: self.gauges.processes_unknown.load(Relaxed),
+            cgroups_throttled: self.gauges.cgroups_throttled.load(Relaxed),
             files_replaced: self.gauges.files_replaced.load(Relaxed),
             files_unverified: self.gauges.files_unverified.load(Relaxed),
         }

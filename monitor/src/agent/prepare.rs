@@ -1,7 +1,7 @@
 //! What must be known before anything is loaded.
 
 use anyhow::{Context as _, Result};
-use monitor_common::{layout::KernelLayout, settings::Settings};
+use monitor_common::{layout::KernelLayout, limit::Limit, settings::Settings};
 
 use crate::{
     host::{cgroup::Scope, file::Tree},
@@ -40,6 +40,7 @@ impl Ground {
             source_sets: 0,
             simulated: 0,
             agent_exe,
+            events: Limit::NONE,
         };
         Ok(Self { layout, tree, settings })
     }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
 use monitor_common::{
     event::{Ring, held::Held},
+    limit::Limit,
     settings::Settings,
     sources::{Set, WAYS, all_sets},
 };
@@ -152,7 +153,11 @@ pub(super) fn start(
 
     let source_sets = policy.source_sets;
     let wanted = config.sinks.iter().any(|sink| sink.events);
-    let settings = Settings { source_sets, ..ground.settings(&scope, exec_lsm, wanted) };
+    let events = config.agent.events_per_cgroup.map_or(Ok(Limit::NONE), |limit| {
+        Limit::new(limit.rate.count, limit.rate.per_ns, limit.burst)
+            .context("`events_per_cgroup` is out of range")
+    })?;
+    let settings = Settings { source_sets, events, ..ground.settings(&scope, exec_lsm, wanted) };
     let settings = Settings { generation: next_generation(around, before), ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
     let rings = config.agent.rings;

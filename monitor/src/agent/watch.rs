@@ -3,6 +3,7 @@
 //! A thread of its own, because a look at a file system may take its time.
 
 mod files;
+mod flows;
 
 use std::{
     fs::File,
@@ -25,7 +26,7 @@ use monitor_common::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
-use self::files::Named;
+use self::{files::Named, flows::Flows};
 use super::{
     counters::{InForce, KernelCounters},
     held::{Counts, Holdings},
@@ -68,6 +69,7 @@ pub struct Watcher {
     /// Looks for connections in wrong hands, if there is a rule about any.
     holdings: Option<Holdings>,
     files: Files,
+    flows: Flows,
     places: Places,
     processes: Processes,
     sources: Sources,
@@ -82,6 +84,7 @@ impl Watcher {
     pub fn new(kernel: &mut Kernel, policy: Compiled, tree: Tree, source_key: [u64; 2]) -> Result<Self> {
         let mut watcher = Self {
             files: Files::new(kernel)?,
+            flows: Flows::new(kernel)?,
             places: Places::new(kernel)?,
             processes: kernel.take("PROCESSES")?.try_into()?,
             sources: Sources::new(kernel, policy.source_sets)?,
@@ -297,6 +300,7 @@ impl Watcher {
         if let Err(error) = self.files.update(files) {
             tracing::error!("{error:#}");
         }
+        self.flows.look(counters);
         if counted.is_none_or(|at| at.elapsed() >= GAUGES_EVERY) {
             let (_, unknown) = self.scan();
             counters.gauges.processes_unknown.store(unknown, Relaxed);

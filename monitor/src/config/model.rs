@@ -70,6 +70,8 @@ pub struct Agent {
     pub redact: Redact,
     /// How much the kernel keeps for the agent.
     pub rings: Rings,
+    /// How many ordinary events of one control group are told. `None`: all.
+    pub events_per_cgroup: Option<Limit>,
 }
 
 /// Bytes of the rings on which the kernel hands over what happens; powers of two.

@@ -103,6 +103,12 @@ pub(crate) struct Agent {
     #[toml(default)]
     #[schemars(example = &"4MiB")]
     pub findings_ring: Field<String>,
+    /// How many ordinary events of one control group are told in a second, or another time, and a second's worth at once; the
+    /// rest is only counted, so that a group that floods takes no room from others. Never findings. `"off"` tells all. Default:
+    /// `"20000/s"`.
+    #[toml(default)]
+    #[schemars(example = &"5000/s")]
+    pub events_per_cgroup: Field<String>,
 }
 
 /// The Prometheus endpoint.

@@ -161,6 +161,12 @@ pub(super) fn processes_unknown<'v>(view: &'v View, out: &mut Samples<'v>) {
     }
 }
 
+pub(super) fn cgroups_throttled<'v>(view: &'v View, out: &mut Samples<'v>) {
+    if let Some(kernel) = &view.kernel {
+        out.add([], kernel.cgroups_throttled);
+    }
+}
+
 fn stat<'v>(wanted: Stat, view: &'v View, out: &mut Samples<'v>) {
     for (stat, value) in view.kernel.iter().flat_map(|kernel| &kernel.stats) {
         if *stat == wanted {

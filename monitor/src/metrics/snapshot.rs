@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub maps: Vec<Map>,
     /// Running processes whose executable is not known.
     pub processes_unknown: u64,
+    /// Control groups that make more events than are told.
+    pub cgroups_throttled: u64,
     /// Times that a path of the policy was found to lead to another file than before.
     pub files_replaced: u64,
     /// Files whose content is not the one that the policy gives.

@@ -26,6 +26,8 @@ pub static METRICS: &[Metric] = &[
     .help("Events that were left out on purpose."),
     Metric::new(Counter, Events, "monitor_events_lost_total", &["kind", "reason"], read::events_lost)
         .help("Events that should have been delivered and were not."),
+    Metric::new(Gauge, Events, "monitor_cgroups_throttled", &[], read::cgroups_throttled)
+        .help("Control groups that make more events than `[agent] events_per_cgroup` has told; 64 at most are told apart."),
     Metric::new(
         Counter,
         Findings,

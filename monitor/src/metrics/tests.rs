@@ -77,6 +77,7 @@ fn full() -> Snapshot {
         programs: vec![Program { name: "exec".into(), runs: 12, run_seconds: 0.25 }],
         maps: vec![Map { name: "PROCESSES".into(), entries: Some(40), capacity: 65_536, bytes: 4096 }],
         processes_unknown: 2,
+        cgroups_throttled: 1,
         files_replaced: 21,
         files_unverified: 22,
     }
@@ -236,6 +237,7 @@ fn values_and_labels_are_those_of_the_snapshot() {
         "monitor_sink_latency_seconds_sum{sink=\"stdout\"} 0.03",
         "monitor_series_folded_total{metric=\"monitor_findings_total\"} 0",
         "monitor_processes_unknown 2",
+        "monitor_cgroups_throttled 1",
         "monitor_enforcement_live{path=\"connect\"} 1",
         "monitor_canary_last_success_timestamp_seconds{path=\"connect\"} 1000.0",
         "monitor_sink_lost_total{sink=\"stdout\",reason=\"queue_full\"} 11",

@@ -44,8 +44,9 @@ impl Scene {
             self.program
         );
         // An emulated machine takes long to fill a large one.
-        let ring = if slowdown() > 1.0 { "ring = \"256KiB\"" } else { "" };
-        Setup::new(mode, &self.group).agent(ring).rules(&rules).start()
+        let ring = if slowdown() > 1.0 { "256KiB" } else { "8MiB" };
+        let settings = format!("ring = {ring:?}\nevents_per_cgroup = \"off\"");
+        Setup::new(mode, &self.group).agent(&settings).rules(&rules).start()
     }
 
     /// Denied connects, all with this outcome; who asked.

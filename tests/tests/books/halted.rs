@@ -91,11 +91,12 @@ impl Scene {
 
     /// With a ring that is full before the agent goes on, and a sink that folds beside the one that has everything.
     fn agent(&self) -> Result<Agent<'static>> {
-        let ring = if slowdown() > 1.0 { "ring = \"64KiB\"" } else { "ring = \"1MiB\"" };
+        let ring = if slowdown() > 1.0 { "64KiB" } else { "1MiB" };
+        let settings = format!("ring = {ring:?}\nevents_per_cgroup = \"off\"");
         let rules =
             format!("[[database]]\nname = \"orders\"\nports = [{}]\nclients = []\n", self.denied.port());
         let folds = format!("[[sink]]\ntype = \"file\"\npath = {:?}\nfold = \"1h\"\n", self.folded());
-        Setup::new(Mode::Enforce, &self.group).agent(ring).settings(&folds).rules(&rules).start()
+        Setup::new(Mode::Enforce, &self.group).agent(&settings).settings(&folds).rules(&rules).start()
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn packets(file: &mut Checker, raw: &raw::Packets) -> Packets {
         packets.memory = file.accept(at.span, memory(&at.value)).unwrap_or(default.memory);
     }
     if let Some(at) = raw.unparsed.given() {
-        packets.unparsed = file.accept(at.span, unparsed(&at.value)).unwrap_or(default.unparsed);
+        packets.unparsed = file.accept(at.span, limit_or_off(&at.value)).unwrap_or(default.unparsed);
     }
     let mut count = 0;
     for raw in raw.interface.items() {
@@ -45,7 +45,8 @@ fn memory(text: &str) -> Result<u64, Wrong> {
     Err((format!("the memory {} is not from {least} KiB to {most} GiB", quoted(text)), help.into()))
 }
 
-fn unparsed(text: &str) -> Result<Option<Limit>, Wrong> {
+/// Reads a rate with a second's worth at once, or `off`.
+pub(super) fn limit_or_off(text: &str) -> Result<Option<Limit>, Wrong> {
     if text == "off" {
         return Ok(None);
     }

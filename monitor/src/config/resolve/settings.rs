@@ -3,18 +3,19 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use monitor_common::limits;
 use toml_spanner::Span;
 
 use super::Checker;
 use super::interfaces::interfaces;
 use super::lists::account;
-use super::packets::packets;
+use super::packets::{limit_or_off, packets};
 use super::rings::rings;
 use super::sinks;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::limits::{MAX_PROTECT, MAX_REDACT, MAX_SINKS};
 use crate::config::model::{
-    Agent, Control, Format, Interfaces, Metrics, Mode, Packets, Protect, Redact, Rings, Sink, Target,
+    Agent, Control, Format, Interfaces, Limit, Metrics, Mode, Packets, Protect, Redact, Rings, Sink, Target,
 };
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
@@ -109,6 +110,7 @@ fn default_agent() -> Agent {
         protect: Protect::default(),
         redact,
         rings: Rings::default(),
+        events_per_cgroup: Some(Limit::a_second(limits::EVENTS_PER_CGROUP)),
     }
 }
 
@@ -170,6 +172,10 @@ fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
         agent.redact = redact(file, at).unwrap_or(agent.redact);
     }
     agent.rings = rings(file, raw);
+    if let Some(at) = raw.events_per_cgroup.given() {
+        agent.events_per_cgroup =
+            file.accept(at.span, limit_or_off(&at.value)).unwrap_or(agent.events_per_cgroup);
+    }
     agent
 }
 
