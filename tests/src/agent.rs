@@ -1,5 +1,6 @@
 //! The agent under test: its configuration, its life, and everything it says.
 
+pub mod books;
 pub mod doctor;
 pub mod http;
 pub mod metrics;

@@ -89,6 +89,11 @@ impl Inventory {
         Ok(Self(held))
     }
 
+    /// How many of a kind are in this inventory, which was made by [`of`](Self::of).
+    pub fn count(&self, kind: &str) -> usize {
+        self.0.iter().filter(|line| line.split(' ').next() == Some(kind)).count()
+    }
+
     /// Whether a program is in this inventory, which was made by [`of`](Self::of).
     pub fn has_program(&self, id: u32) -> bool {
         self.0.contains(&format!("program {id}"))

@@ -11,6 +11,7 @@ mod package;
 mod run;
 mod setup;
 mod shell;
+mod soak;
 mod stage;
 mod table;
 mod test;
@@ -90,6 +91,16 @@ enum Sub {
     ///   cargo xtask bench verdicts --quick --json verdicts.json
     #[command(verbatim_doc_comment)]
     Bench(bench::Args),
+    /// Work for minutes, and see that the agent doesn't grow
+    ///
+    /// Programs, connections and packets over a limit, new policies, agents that are killed, in namespaces and a cgroup of its own. Prints
+    /// what the agent holds after each round; fails if memory, descriptors, or programs, maps and links in the kernel grow, or
+    /// if an event is not accounted for. `cargo xtask test` does it for two minutes.
+    ///
+    /// Examples:
+    ///   cargo xtask soak --minutes 10
+    #[command(verbatim_doc_comment)]
+    Soak(soak::Args),
     /// Boot other kernels in an emulator and run tests in them
     ///
     /// Without options all scenarios run on the default kernel. `--sheet` runs no tests: it tries every way of enforcing once and
@@ -145,6 +156,7 @@ fn dispatch(command: &Sub) -> Result<()> {
         Sub::Test(args) => test::run(args, &context),
         Sub::Demo(args) => demo::run(args, &context),
         Sub::Bench(args) => bench::run(args, &context),
+        Sub::Soak(args) => soak::run(args, &context),
         Sub::Vm(args) => vm::run(args, &context),
         Sub::Fuzz(args) => fuzz::run(args, &context),
         Sub::Package(args) => package::run(args, &context),

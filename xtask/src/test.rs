@@ -12,6 +12,7 @@ use crate::{
     docs, package,
     setup::{self, Purpose, Step},
     shell::Cmd,
+    soak,
     stage::Stages,
     vm,
 };
@@ -26,7 +27,7 @@ pub struct Args {
     #[arg(long = "skip", value_name = "STAGE")]
     skip: Vec<Stage>,
     /// For the test programs: a part of the names of the tests to run, or options of theirs (`-- --nocapture`).
-    /// With these, stages that aren't test programs (docs, package, bench, vm) run only when `--only` names them.
+    /// With these, stages that aren't test programs (docs, package, soak, bench, vm) run only when `--only` names them.
     #[arg(last = true, value_name = "FILTER")]
     arguments: Vec<OsString>,
 }
@@ -44,6 +45,8 @@ enum Stage {
     Scenarios,
     /// The Debian package, installed and removed over a copy of this system; needs root
     Package,
+    /// Two minutes of everything at once, after which the agent must not have grown; needs root
+    Soak,
     /// The benchmark of packets, a quick one: its report is kept, no time is judged; needs root
     Bench,
     /// The kernel programs on another kernel, in a guest
@@ -66,6 +69,9 @@ const IN_GUEST: &[&str] = &[
     "rate_limit::an_interface_that_is_not_named_is_not_touched",
     "lifecycle::a_stopped_agent_leaves_nothing_behind",
 ];
+
+/// Minutes of a soak.
+const SOAK: u32 = 2;
 
 /// Runs the subcommand.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
@@ -92,6 +98,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Stage::Scenarios => stages.run("scenarios", || scenarios(args, context)),
             Stage::Package if !context.is_root() => stages.leave_out("package", "only root can install it"),
             Stage::Package => stages.run("package", || package::build_and_check(context)),
+            Stage::Soak if !context.is_root() => stages.leave_out("soak", "it loads kernel programs"),
+            Stage::Soak => stages.run("soak", || soak::soak(context, SOAK)),
             Stage::Bench if !context.is_root() => stages.leave_out("benchmark", "it loads kernel programs"),
             Stage::Bench => stages.run("benchmark", || bench::keep_a_quick_one(context)),
             Stage::Vm => match setup::out_of_reach(context, Purpose::Vm)? {

@@ -12,7 +12,7 @@ use tests::{
     wait::{deadline, eventually, slowdown},
 };
 
-use super::{balanced, connect, spawn};
+use super::{connect, spawn};
 
 /// Findings of each rule that must all arrive.
 const DENIALS: u64 = 500;
@@ -95,7 +95,7 @@ fn ordinary_events_crowd_no_finding_out() -> Result<()> {
         agent.goes_on()?;
         let connects = all_arrive(&agent, "orders", DENIALS)?;
         let execs = all_arrive(&agent, "program", DENIALS)?;
-        let books = balanced(&agent)?;
+        let books = agent.balanced(deadline(30.0))?;
         assert!(lost(&agent, "connect", "ring_full")? > 0.0, "the ring was never full: {books:?}");
         for kind in ["connect", "exec"] {
             assert_eq!(lost(&agent, kind, "findings_ring_full")?, 0.0, "{kind}");
@@ -120,7 +120,7 @@ fn findings_of_one_kind_crowd_none_of_another_out() -> Result<()> {
     scene.execs(DENIALS, true)?;
     agent.goes_on()?;
     all_arrive(&agent, "program", DENIALS)?;
-    let books = balanced(&agent)?;
+    let books = agent.balanced(deadline(30.0))?;
     let lost = lost(&agent, "connect", "findings_ring_full")?;
     assert!(lost > 0.0 && lost < flood as f64, "{books:?}");
     // Decisions are counted, told or not.

@@ -10,7 +10,7 @@ use tests::{
     wait::{deadline, eventually},
 };
 
-use super::{balanced, connect};
+use super::connect;
 
 /// Connects of the flood: twice as many events.
 const FLOOD: u64 = 20_000;
@@ -48,7 +48,7 @@ fn a_group_that_floods_is_throttled_and_no_other() -> Result<()> {
             let calm = connect(&calm, open, ("udp", CALM), "ok")?;
             anyhow::Ok((flood.join().map_err(|_| anyhow::anyhow!("the flood failed"))??, calm))
         })?;
-        let books = balanced(&agent)?;
+        let books = agent.balanced(deadline(30.0))?;
         // Whoever keeps within the limit is told of in full.
         for kind in ["bind", "connect"] {
             eventually(&format!("each {kind} of the calm group"), deadline(20.0), || {

@@ -11,14 +11,17 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tests::{
-    agent::{Agent, Mode, Setup},
+    agent::{
+        Agent, Mode, Setup,
+        books::{Book, Books},
+    },
     cgroup::Cgroup,
     place::Place,
     server::Server,
     wait::{deadline, eventually, slowdown},
 };
 
-use super::{Book, balanced, connect, spawn};
+use super::{connect, spawn};
 
 /// How often 50,000 events are made.
 const ROUNDS: u64 = 5;
@@ -101,7 +104,7 @@ impl Scene {
 }
 
 /// How many of each kind were made and what became of them, against what the kernel counted.
-fn compare(made: &Made, books: &BTreeMap<String, Book>) {
+fn compare(made: &Made, books: &Books) {
     for (kind, book) in books {
         let made = made.get(kind.as_str()).copied().unwrap_or(0);
         assert_eq!(book.made(), made as f64, "{kind}: {book:?}");
@@ -149,9 +152,9 @@ fn every_event_is_accounted_for_however_often_the_agent_is_held_up() -> Result<(
         if slowdown() <= 1.0 {
             assert_eq!(made.values().sum::<u64>(), round * EVENTS, "what was made: {made:?}");
         }
-        compare(&made, &balanced(&agent)?);
+        compare(&made, &agent.balanced(deadline(30.0))?);
     }
-    let books = balanced(&agent)?;
+    let books = agent.balanced(deadline(30.0))?;
     println!("{books:#?}");
     let sum = |column: fn(&Book) -> f64| books.values().map(column).sum::<f64>();
     assert!(sum(|book| book.lost) > 0.0, "the ring was never full");
