@@ -43,7 +43,7 @@ impl Evaluator {
             source_sets: policy.source_sets,
             rings: Rings::NONE,
         };
-        let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
+        let mut kernel = Kernel::open(&ground.types, &ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in Kernel::evaluators() {
             kernel.load(probe)?;
         }

@@ -100,6 +100,8 @@ impl Generation {
             _ => policies,
         };
         let engine = start::start(&config, &ground, around, before.as_ref())?;
+        // The kernel's types are large.
+        drop(ground);
         let mut unfinished = Unfinished { around, generation: engine.generation, done: false };
         let Engine { kernel, rates, bans, watcher, source, held, counters, mut names, control, .. } = engine;
         names.generation = policies;

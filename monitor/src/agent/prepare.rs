@@ -1,6 +1,9 @@
 //! What must be known before anything is loaded.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
+use aya::Btf as KernelTypes;
 use monitor_common::{layout::KernelLayout, limit::Limit, settings::Settings};
 
 use crate::{
@@ -12,6 +15,8 @@ use crate::{
 pub struct Ground {
     /// Where the kernel keeps its fields.
     pub layout: KernelLayout,
+    /// The kernel's types.
+    pub types: Arc<KernelTypes>,
     /// The host's files.
     pub tree: Tree,
     /// What the programs are told.
@@ -26,6 +31,8 @@ impl Ground {
     pub fn look() -> Result<Self> {
         support::require_root()?;
         let layout = layout::resolve(&Btf::running()?)?;
+        let types = KernelTypes::from_sys_fs()
+            .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
         let tree = Tree::open()?;
         let pid = std::process::id();
         let (agent_exe, _) = tree.running(pid).context("can't identify our own executable")?;
@@ -42,7 +49,7 @@ impl Ground {
             agent_exe,
             events: Limit::NONE,
         };
-        Ok(Self { layout, tree, settings })
+        Ok(Self { layout, types: Arc::new(types), tree, settings })
     }
 
     /// The settings for a policy that is limited to `scope`.

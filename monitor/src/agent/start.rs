@@ -173,8 +173,9 @@ pub(super) fn start(
     }
     let wanted = |probe: &Probe| probe.needed.by(config, exec_lsm, lsm);
     let mut loaded = Vec::new();
-    for probe in PROBES.iter().filter(|probe| wanted(probe)) {
-        match kernel.load(probe) {
+    let probes: Vec<&'static Probe> = PROBES.iter().filter(|probe| wanted(probe)).collect();
+    for (probe, outcome) in kernel.load_all(&probes)? {
+        match outcome {
             Ok(_) => loaded.push(probe),
             // Nothing depends on it.
             Err(error) if probe.needed == Needed::Handover => {
@@ -185,6 +186,7 @@ pub(super) fn start(
             Err(error) => return Err(error),
         }
     }
+    kernel.forget_types();
     let source_capacity = if rate_limits == 0 { 0 } else { u64::from(source_sets) * WAYS as u64 };
     let limits_packets = rate_limits > 0;
     if limits_packets {
@@ -280,7 +282,11 @@ fn open(
     known: bool,
 ) -> Result<(Kernel, Option<Arc<Control>>, Settings)> {
     let Some(pins) = &around.pins else {
-        return Ok((Kernel::open(&ground.layout, &settings, sizes, around.log)?, None, settings));
+        return Ok((
+            Kernel::open(&ground.types, &ground.layout, &settings, sizes, around.log)?,
+            None,
+            settings,
+        ));
     };
     if !known {
         // Counters of rate limits, whose names nobody knows.
@@ -292,7 +298,7 @@ fn open(
     let source_key = entry.map(|entry| entry.source_key).filter(|key| *key != [0; 2]);
     let settings =
         Settings { governed: 1, source_key: source_key.unwrap_or(settings.source_key), ..settings };
-    let kernel = Kernel::open_next(&ground.layout, &settings, sizes, around.log, pins)?;
+    let kernel = Kernel::open_next(&ground.types, &ground.layout, &settings, sizes, around.log, pins)?;
     let control = pins.control()?.context("CONTROL is not pinned")?;
     control.change(|entry| {
         entry.source_key = settings.source_key;

@@ -19,7 +19,7 @@ const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0, source_sets: 0, rin
 
 /// Loads some of the programs once, attaches none; what the verifier said of each.
 pub fn programs(ground: &Ground, wanted: impl Fn(&Probe) -> bool) -> Result<Vec<Loaded>> {
-    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
+    let mut kernel = Kernel::open(&ground.types, &ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     let load = |probe: &'static Probe| {
         kernel.load(probe).unwrap_or_else(|error| Loaded {
             program: probe.program,
@@ -44,7 +44,7 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
         detail,
     };
     const INSTEAD: &str = "denied execs are killed before their first instruction instead of being refused";
-    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
+    let mut kernel = Kernel::open(&ground.types, &ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     for probe in PROBES.iter().filter(|probe| probe.program == "exec_check") {
         let attached = kernel.load(probe).and_then(|_| kernel.attach(probe, scope));
         if let Err(error) = attached {
@@ -76,7 +76,7 @@ pub fn exec_deny(ground: &Ground, scope: &Scope) -> Result<Capability> {
 
 /// Whether a program can be killed before its first instruction, and whether a connect can be refused.
 pub fn kill_and_connect(ground: &Ground, scope: &Scope) -> Result<Vec<Capability>> {
-    let mut kernel = Kernel::open(&ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
+    let mut kernel = Kernel::open(&ground.types, &ground.layout, &ground.settings, NOTHING, KernelLog::Off)?;
     let wanted = |probe: &&Probe| probe.program == "exec" || matches!(probe.attach, Attach::SockAddr);
     let missing = |feature, error: &anyhow::Error| Capability {
         feature,

@@ -1,15 +1,14 @@
 //! Loads the kernel programs, tells them the policy, and attaches them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod programs;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Btf as KernelTypes, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, links::FdLink},
 };
 use aya_log::EbpfLogger;
 use monitor_common::{
@@ -27,46 +26,25 @@ use monitor_common::{
     sources::{Set, all_sets},
 };
 
+pub use self::programs::Loaded;
 use super::{
     object,
     pins::{Pins, Shape},
-    probes::{Attach, PROBES, Probe},
-    support,
+    probes::{PROBES, Probe},
 };
 use crate::{config::Rings, host::cgroup::Scope, policy::Compiled};
 
 /// The kernel programs and maps of one generation. Dropping it takes everything out of the kernel but what is pinned.
 pub struct Kernel {
     ebpf: Ebpf,
-    types: KernelTypes,
+    /// Until all is loaded: they take some 30 MB.
+    types: Option<Arc<KernelTypes>>,
     generation: u64,
     pins: Option<Arc<Pins>>,
     /// The maps that were taken over from a generation before, with what is in them.
     inherited: Vec<&'static str>,
     /// What is attached to hooks, by program.
     links: Vec<(&'static str, FdLink)>,
-}
-
-/// What the verifier said of a program.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Loaded {
-    /// Its name.
-    pub program: &'static str,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// `loaded` or `refused`.
-    pub state: &'static str,
-    /// Why it was refused.
-    pub reason: Option<String>,
-    /// Instructions as translated by the kernel.
-    pub instructions: Option<u32>,
-    /// Instructions the verifier walked through; from 5.16 on.
-    pub verified_instructions: Option<u32>,
-    /// Bytes of machine code.
-    pub jited_bytes: Option<u32>,
-    /// How long it took, milliseconds.
-    pub load_ms: f64,
 }
 
 /// How much the kernel programs log for those who debug them; below the chosen level the verifier leaves the code out.
@@ -149,8 +127,14 @@ impl Sizes {
 
 impl Kernel {
     /// Creates the maps and hands over the globals, for nobody but us; loads no program yet.
-    pub fn open(layout: &KernelLayout, settings: &Settings, sizes: Sizes, log: KernelLog) -> Result<Self> {
-        let mut kernel = Self::create(layout, settings, sizes, log, None)?;
+    pub fn open(
+        types: &Arc<KernelTypes>,
+        layout: &KernelLayout,
+        settings: &Settings,
+        sizes: Sizes,
+        log: KernelLog,
+    ) -> Result<Self> {
+        let mut kernel = Self::create(types, layout, settings, sizes, log, None)?;
         let alone = Control { agent_pid: std::process::id(), ..Control::NONE };
         kernel.fill::<Control>("CONTROL", &[alone])?;
         Ok(kernel)
@@ -159,6 +143,7 @@ impl Kernel {
     /// The same for a generation that others come before and after: what all share is taken over, what the next will want is
     /// pinned. Nothing judges before [`Control::generation`] says so.
     pub fn open_next(
+        types: &Arc<KernelTypes>,
         layout: &KernelLayout,
         settings: &Settings,
         sizes: Sizes,
@@ -176,25 +161,24 @@ impl Kernel {
                 None => {}
             }
         }
-        let mut kernel = Self::create(layout, settings, sizes, log, Some(Arc::clone(pins)))?;
+        let mut kernel = Self::create(types, layout, settings, sizes, log, Some(Arc::clone(pins)))?;
         pins.begin(settings.generation, &kernel.ebpf)?;
         kernel.inherited = inherited;
         Ok(kernel)
     }
 
     fn create(
+        types: &Arc<KernelTypes>,
         layout: &KernelLayout,
         settings: &Settings,
         sizes: Sizes,
         log: KernelLog,
         pins: Option<Arc<Pins>>,
     ) -> Result<Self> {
-        let types = KernelTypes::from_sys_fs()
-            .context("can't read the kernel's types from /sys/kernel/btf/vmlinux")?;
         let mut loader = EbpfLoader::new();
         let level = log as u8;
         loader
-            .btf(Some(&types))
+            .btf(Some(types))
             .override_global("LAYOUT", layout, true)
             .override_global("SETTINGS", settings, true)
             .override_global(aya_log::LEVEL, &level, true);
@@ -209,45 +193,11 @@ impl Kernel {
         let ebpf = loader.load(object::bytes()?).context("can't create the maps of the kernel programs")?;
         Ok(Self {
             ebpf,
-            types,
+            types: Some(Arc::clone(types)),
             generation: settings.generation,
             pins,
             inherited: Vec::new(),
             links: Vec::new(),
-        })
-    }
-
-    /// Loads one program.
-    pub fn load(&mut self, probe: &Probe) -> Result<Loaded> {
-        let begun = Instant::now();
-        let types = &self.types;
-        let program = program(&mut self.ebpf, probe)?;
-        let outcome = match (program, probe.attach) {
-            (Program::BtfTracePoint(program), Attach::Tracepoint(hook)) => program.load(hook, types),
-            (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, types),
-            (Program::CgroupSockAddr(program), _) => program.load(),
-            (Program::CgroupSock(program), _) => program.load(),
-            (Program::CgroupSkb(program), _) => program.load(),
-            (Program::Xdp(program), _) => program.load(),
-            (Program::SchedClassifier(program), _) => program.load(),
-            _ => bail!("program {} is not of the type that the table of programs says", probe.program),
-        };
-        let took = begun.elapsed();
-        outcome.map_err(|error| refusal(probe, error))?;
-        self.describe(probe, took)
-    }
-
-    fn describe(&mut self, probe: &Probe, took: Duration) -> Result<Loaded> {
-        let info = program(&mut self.ebpf, probe)?.info().context("can't ask the kernel about a program")?;
-        Ok(Loaded {
-            program: probe.program,
-            kind: probe.attach.name(),
-            state: "loaded",
-            reason: None,
-            instructions: info.size_translated().map(|bytes| bytes / 8),
-            verified_instructions: info.verified_instruction_count(),
-            jited_bytes: Some(info.size_jitted()),
-            load_ms: took.as_secs_f64() * 1000.0,
         })
     }
 
@@ -387,20 +337,4 @@ fn scratch_buffers() -> u32 {
 fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program> {
     let program = ebpf.program_mut(probe.program);
     program.with_context(|| format!("the kernel object has no program {}", probe.program))
-}
-
-/// The error of a refused program: the kernel's code, and the end of what the verifier said.
-fn refusal(probe: &Probe, error: ProgramError) -> anyhow::Error {
-    const LINES: usize = 8;
-    if let ProgramError::LoadError { io_error, verifier_log } = &error {
-        let log = verifier_log.to_string();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        // No log at all: it was refused before the verifier looked at it.
-        let end: String =
-            lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n  {line}")).collect();
-        tracing::debug!("verifier log of {}:\n{log}", probe.program);
-        let remedy = support::remedy();
-        return anyhow!("the kernel refuses program {}: {io_error}{end}{remedy}", probe.program);
-    }
-    anyhow!(error).context(format!("can't load program {}", probe.program))
 }

@@ -63,7 +63,7 @@ impl Simulator {
         let settings = Settings { source_sets, simulated: u32::from(!real), ..ground.settings };
         let rate_limits = policy.rate_rules.len();
         let sizes = Sizes { databases: 0, rate_limits, source_sets, rings: Rings::NONE };
-        let mut kernel = Kernel::open(&ground.layout, &settings, sizes, KernelLog::Off)?;
+        let mut kernel = Kernel::open(&ground.types, &ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in PROBES.iter().filter(|probe| probe.needed == Needed::RateLimit) {
             kernel.load(probe)?;
         }
