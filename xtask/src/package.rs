@@ -1,6 +1,7 @@
 //! `cargo xtask package`: what is installed on hosts, and a test of it.
 
 mod check;
+mod guest;
 
 use std::{
     fs::{self, File},
@@ -22,22 +23,43 @@ pub struct Args {
     /// Also install, start, and remove the package, over a copy of this system that is thrown away; needs root
     #[arg(long)]
     check: bool,
+    /// Also install, use, upgrade and remove it under systemd, in an emulated machine
+    #[arg(long)]
+    guest: bool,
+    /// Build nothing, and look at this package
+    #[arg(long, value_name = "FILE")]
+    deb: Option<PathBuf>,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let package = build(context)?;
-    step(&format!("built {}", package.display()));
+    let package = match &args.deb {
+        Some(package) => package.clone(),
+        None => {
+            let package = build(context)?;
+            step(&format!("built {}", package.display()));
+            package
+        }
+    };
     if args.check {
         check::check(context, &package)?;
         step("installed, started, and removed it");
     }
+    if args.guest {
+        guest::check(context, &package)?;
+    }
     Ok(())
 }
 
-/// Builds the static agent and the package around it, and tests that.
+/// Builds the static agent and the package around it, and tests that; under systemd, where this machine has it.
 pub fn build_and_check(context: &Context) -> Result<()> {
-    check::check(context, &build(context)?)
+    let package = build(context)?;
+    check::check(context, &package)?;
+    if !guest::is_possible(context) {
+        step("not tried under systemd: dpkg says that it isn't installed here");
+        return Ok(());
+    }
+    guest::check(context, &package)
 }
 
 /// Builds everything into `target/package` of the clone; the path of the Debian package.

@@ -16,9 +16,9 @@ mod mirror;
 mod modules;
 mod report;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
 use self::{
@@ -32,7 +32,10 @@ use crate::{
     setup::{self, Purpose},
 };
 
-pub use self::markdown::{PATH as KERNELS, kernels as markdown};
+pub use self::{
+    initramfs::Archive,
+    markdown::{PATH as KERNELS, kernels as markdown},
+};
 
 /// How long one test binary may run when nothing else is asked for, in seconds.
 const TIMEOUT: u64 = 1800;
@@ -112,6 +115,21 @@ pub fn ladder(context: &Context, tests: &[&str]) -> Result<()> {
     // The longest first, so that the other processor has enough to do beside it.
     guests.sort_by_key(|guest| guest.work.tests.is_none());
     boot(context, guests, false, false)
+}
+
+/// Boots a kernel of the ladder with a file system of another's making; whether all went well that it says, as a guest of
+/// [`run`] does.
+pub fn boot_other(
+    context: &Context,
+    kernel: &str,
+    initramfs: PathBuf,
+    size: usize,
+    words: &str,
+    timeout: Duration,
+) -> Result<()> {
+    setup::ensure(context, Purpose::Vm)?;
+    let kernel = Kernel::by_name(kernel).with_context(|| format!("the ladder has no kernel {kernel}"))?;
+    guests::run_other(context, kernel, initramfs, size, words, timeout)
 }
 
 fn boot(context: &Context, guests: Vec<Guest>, update: bool, record: bool) -> Result<()> {

@@ -183,7 +183,13 @@ impl<'a> Loop<'a> {
             Order::RollBack if self.trial.is_none() => {
                 return self.ordered_change(Wish::Before, reply);
             }
-            Order::Change(wish) => return self.ordered_change(wish, reply),
+            Order::Change(wish) => {
+                if matches!(wish, Wish::Files) {
+                    // As SIGHUP does: whoever rotated files wants them opened anew, whatever becomes of the policy.
+                    self.telling.sinks.reopen();
+                }
+                return self.ordered_change(wish, reply);
+            }
             Order::RollBack => match self.trial.take() {
                 Some(trial) => {
                     self.roll_back(trial).await.map(|()| "the policy before is in force again".to_owned())

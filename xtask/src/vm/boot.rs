@@ -49,7 +49,7 @@ pub struct Machine {
     /// Where its console is kept.
     pub console: PathBuf,
     /// More words of the kernel's command line.
-    pub command_line: &'static str,
+    pub command_line: String,
     /// How long one test binary may run in it.
     pub timeout: Duration,
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
     boot::Machine,
@@ -134,13 +134,42 @@ fn run_one(context: &Context, ready: &Ready, programs: &Programs) -> Result<Repo
         initramfs,
         initramfs_size,
         console: guest.file(context, "console.log"),
-        command_line: guest.variant.command_line(),
+        command_line: guest.variant.command_line().to_owned(),
         timeout: Duration::from_secs(plan.timeout),
     };
     step(&format!("kernel {name}: booting {}", machine.kernel.display()));
     let report = machine.run(context, |line| anstream::println!("{name}: {line}"))?;
     conclude(&name, &machine, &report, begun.elapsed());
     Ok(report)
+}
+
+/// Boots a kernel with a file system that somebody else has made.
+pub fn run_other(
+    context: &Context,
+    kernel: &'static Kernel,
+    initramfs: PathBuf,
+    initramfs_size: usize,
+    words: &str,
+    timeout: Duration,
+) -> Result<()> {
+    let begun = Instant::now();
+    let unpacked = fetch::ensure(context, kernel, false)
+        .with_context(|| format!("getting the kernel {}", kernel.name))?;
+    let console = initramfs.with_extension("console.log");
+    let machine = Machine {
+        name: kernel.name.to_owned(),
+        kernel: fetch::image(&unpacked.root)?,
+        initramfs,
+        initramfs_size,
+        console,
+        command_line: format!("{} {words}", Variant::Plain.command_line()),
+        timeout,
+    };
+    step(&format!("kernel {}: booting {}", machine.name, machine.kernel.display()));
+    let report = machine.run(context, |line| anstream::println!("{}: {line}", machine.name))?;
+    conclude(&machine.name, &machine, &report, begun.elapsed());
+    ensure!(report.is_good(), "failed on {}", machine.name);
+    Ok(())
 }
 
 fn conclude(name: &str, machine: &Machine, report: &Report, took: Duration) {

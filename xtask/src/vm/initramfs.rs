@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -13,6 +14,8 @@ use anyhow::{Context as _, Result};
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const PLAIN: u32 = 0o100_644;
+const LINK: u32 = 0o120_777;
+const FILE: u32 = 0o100_000;
 
 /// An archive being written.
 pub struct Archive<W> {
@@ -48,6 +51,24 @@ impl<W: Write> Archive<W> {
         self.add(path, PLAIN, content)
     }
 
+    /// Adds a file of this machine with its permissions.
+    pub fn copy(&mut self, path: &str, source: &Path) -> Result<()> {
+        let file = || format!("reading {}", source.display());
+        let mode = fs::metadata(source).with_context(file)?.permissions().mode();
+        let content = fs::read(source).with_context(file)?;
+        self.add(path, FILE | mode & 0o7777, &content)
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.add(path, LINK, target.as_bytes())
+    }
+
+    /// Adds an empty directory, unless it is there.
+    pub fn directory(&mut self, path: &str) -> Result<()> {
+        self.directories_of(&format!("{path}/"))
+    }
+
     /// Ends the archive and returns its size in bytes.
     pub fn finish(mut self) -> Result<usize> {
         self.entry("TRAILER!!!", 0, &[]).context("ending the archive")?;
@@ -56,13 +77,18 @@ impl<W: Write> Archive<W> {
     }
 
     fn add(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+        self.directories_of(path)?;
+        self.entry(path, mode, content).with_context(|| format!("adding {path}"))
+    }
+
+    fn directories_of(&mut self, path: &str) -> Result<()> {
         for (end, _) in path.match_indices('/') {
             if self.directories.insert(path[..end].to_owned()) {
                 self.entry(&path[..end], DIRECTORY, &[])
                     .with_context(|| format!("adding {}", &path[..end]))?;
             }
         }
-        self.entry(path, mode, content).with_context(|| format!("adding {path}"))
+        Ok(())
     }
 
     fn entry(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
