@@ -123,11 +123,13 @@ pub enum Stat {
     CgroupTableFull = 5,
     /// A file was executed whose content isn't the one that policy gives.
     UnverifiedFile = 6,
+    /// A connection to or of a database could not be remembered: the table was full.
+    ConnectionTableFull = 7,
 }
 
 impl Stat {
     /// All, in the order of their codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ProcessTableFull,
         Self::UnknownProcess,
         Self::ExecHookRuns,
@@ -135,6 +137,7 @@ impl Stat {
         Self::StaleFile,
         Self::CgroupTableFull,
         Self::UnverifiedFile,
+        Self::ConnectionTableFull,
     ];
 }
 

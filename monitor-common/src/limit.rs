@@ -233,6 +233,12 @@ impl Limit {
         if tokens > self.most as u64 { WINDOW } else { tokens.wrapping_mul(self.per_token) >> self.shift }
     }
 
+    /// How many things of so many tokens each may come at once, from idle. One may always: what is larger than the burst is owed.
+    #[must_use]
+    pub fn at_once(&self, tokens: u64) -> u64 {
+        self.window.checked_div(self.price(tokens)).unwrap_or(u64::MAX).max(1)
+    }
+
     /// Takes tokens worth `price` at `now` from a bucket that stands at `bucket`, both in ticks; the bucket's new value,
     /// or `None` if there are not enough.
     ///

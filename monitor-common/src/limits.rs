@@ -32,8 +32,10 @@ pub const CGROUP_PATH: usize = 1024;
 pub const ACCOUNTS: u32 = 4096;
 /// Prefixes in all `addresses`, and as many in all `sources`.
 pub const PREFIXES: u32 = 100_000;
-/// Connections to or of databases whose traffic is counted when they end; the longest silent is forgotten first.
+/// Connections to or of databases whose traffic is counted when they end; those beyond are counted as having no place.
 pub const CONNECTIONS: u32 = 65_536;
+/// Connections to databases that were asked for and aren't established yet; the oldest is forgotten first.
+pub const ATTEMPTS: u32 = 16_384;
 /// Ports that a workload listens on and a database rule speaks of.
 pub const LISTENERS: u32 = 4096;
 /// Senders that a database rule refused and that were reported less than a second ago.

@@ -45,8 +45,8 @@ wire! {
         pub args_len: u16,
         /// 1 if there are more.
         pub args_cut: u16,
-        /// Zero.
-        pub zero: u32,
+        /// 1 if `file` interprets the scripts that were the questions before, of [`kind::FILE`].
+        pub has_script: u32,
         /// Where to; for packets the local end.
         pub to: Endpoint,
         /// Where a packet is from.
@@ -92,6 +92,8 @@ pub mod kind {
     pub const UNIX_BIND: u32 = 6;
     /// A process opens a raw socket.
     pub const RAW: u32 = 7;
+    /// A process is about to execute `file`: what the security hook says of it alone, which can only refuse.
+    pub const FILE: u32 = 8;
 }
 
 impl Question {
@@ -112,7 +114,7 @@ impl Question {
         path_from: limits::PATH as u16,
         args_len: 0,
         args_cut: 0,
-        zero: 0,
+        has_script: 0,
         to: Endpoint { addr: Addr::UNSPECIFIED, port: 0, protocol: 0, family: 0, zero: 0 },
         from: Addr::UNSPECIFIED,
         exe_path: [0; limits::PATH],

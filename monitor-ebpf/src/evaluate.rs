@@ -22,10 +22,10 @@ use crate::{
     cgroup, database,
     executable::{Buffer, Scratch, weigh},
     global,
-    maps::{DATABASE_PORTS, QUESTION},
+    maps::{DATABASE_PORTS, QUESTION, SCRIPTS},
     path::add_globs,
     policy::{self, by_port},
-    process::{become_the_program, judge},
+    process::{add_script, become_the_program, judge, judge_file, take_script},
     raw,
     subject::{KinTable, Known, masks, put},
     unix,
@@ -38,6 +38,9 @@ pub struct Asked {
     question: Question,
     answer: Answer,
 }
+
+/// In place of a process' number in [`SCRIPTS`]: this one executes nothing.
+const NO_PROCESS: u64 = 0;
 
 /// Answers a question about a database.
 ///
@@ -61,7 +64,7 @@ pub fn ask(context: XdpContext) -> u32 {
             return Decision::NONE;
         }
         of_process(question, scratch, |by, scratch| match question.kind {
-            kind::EXEC => of_exec(question, scratch, by),
+            kind::EXEC | kind::FILE => of_exec(question, scratch, by),
             _ => raw::decide(&by.workloads),
         })
     })
@@ -143,6 +146,16 @@ fn file(scratch: &mut Scratch, id: &ExeId, notes: u16, from: u16, path: &[u8; li
 fn of_exec(question: &Question, scratch: &mut Scratch, by: &Known) -> Decision {
     let cut = if question.args_cut != 0 { flags::ARGS_TRUNCATED } else { 0 };
     file(scratch, &question.file, question.file_notes | cut, question.path_from, &question.path);
+    if question.kind == kind::FILE {
+        if question.has_script == 0 {
+            let _ = SCRIPTS.remove(NO_PROCESS);
+        }
+        add_script(scratch, NO_PROCESS);
+        return judge_file(scratch, by);
+    }
+    if question.has_script == 1 {
+        take_script(scratch, NO_PROCESS);
+    }
     copy(&question.args, &mut scratch.tail);
     scratch.record.args_len = question.args_len;
     judge(scratch, by)

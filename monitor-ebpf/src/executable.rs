@@ -11,7 +11,7 @@ use monitor_common::{
     glob::START,
     identity::{ExeId, Process},
     limits,
-    policy::{Membership, RuleSet},
+    policy::{Membership, RuleSet, WorkloadSet},
     settings::{class, tag},
     verifier::opaque,
 };
@@ -58,14 +58,22 @@ pub struct Scratch {
     pub path: [u8; limits::PATH + SLACK],
 }
 
-/// A script, as a security hook saw it.
+/// The scripts that lead to a program, as security hooks saw them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Script {
-    /// Its file; [`ExeId::NONE`] if there is none.
+    /// The file of the first one; [`ExeId::NONE`] if there is none.
     pub file: ExeId,
-    /// What policy says of it.
-    pub member: Membership,
+    /// The exec rules that speak of one of them.
+    pub candidates: RuleSet,
+    /// The workloads that name one of them.
+    pub workloads: WorkloadSet,
+}
+
+impl Script {
+    /// No script.
+    pub const NONE: Self =
+        Self { file: ExeId::NONE, candidates: RuleSet::EMPTY, workloads: WorkloadSet::EMPTY };
 }
 
 /// A scratch buffer that is given back when it goes out of scope.
@@ -106,7 +114,7 @@ impl Buffer {
         // SAFETY: integers and byte arrays, of which zero is one.
         scratch.record = unsafe { core::mem::zeroed() };
         scratch.member = Membership::NONE;
-        scratch.script = Script { file: ExeId::NONE, member: Membership::NONE };
+        scratch.script = Script::NONE;
         scratch.met = RuleSet::EMPTY;
         scratch.process = Process::NONE;
     }

@@ -3,11 +3,7 @@
 //! What an earlier program of a hook returned (the argument after the last) is never read: the first that refuses ends the
 //! chain, so it is always 0. And the verifier of 6.18.15 takes it for never 0, and had every exec refused.
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf},
-    macros::lsm,
-    programs::LsmContext,
-};
+use aya_ebpf::{helpers::bpf_get_current_task_btf, macros::lsm, programs::LsmContext};
 use monitor_common::{
     count::{Count, Stat},
     event::{Kind, exec::flags},
@@ -17,13 +13,13 @@ use monitor_common::{
 
 use crate::{
     emit::{self, count, header, stat},
-    executable::{self, Buffer, Script},
+    executable::{self, Buffer},
     field, follow, global,
     kernel::Object,
     maps::{EXEC_RULES, SCRIPTS},
     path::{note, noted},
     policy,
-    process::{is_canary, is_exempt, submit},
+    process::{add_script, is_canary, is_exempt, judge_file, submit},
     subject::{actor, in_scope_still, judges_still, known, masks, pid},
 };
 
@@ -53,13 +49,17 @@ fn refuses(bprm: Object) -> bool {
     if global!(SETTINGS.exec_lsm) != 1 {
         return false;
     }
+    let (filename, interp): (u64, u64) = (field!(bprm, bprm_filename), field!(bprm, bprm_interp));
+    if filename == interp {
+        // The first file of this exec. One that failed behind this hook must not leave its script to the next.
+        let _ = SCRIPTS.remove(u64::from(pid()));
+    }
     let Some(mut buffer) = Buffer::take() else { return false };
     let scratch = buffer.scratch();
     executable::gather(file, scratch);
     let start: u16 = field!(bprm, bprm_buf);
     if start == u16::from_ne_bytes(*b"#!") {
-        let script = Script { file: scratch.record.file, member: scratch.member };
-        let _ = SCRIPTS.insert(bpf_get_current_pid_tgid(), script, 0);
+        add_script(scratch, u64::from(pid()));
     }
     let pid = pid();
     if !in_scope_still() || is_exempt(pid, parent) {
@@ -67,12 +67,9 @@ fn refuses(bprm: Object) -> bool {
     }
     let mut by = known(pid);
     by.ppid = ppid;
-    let Some(masks) = masks() else { return false };
-    let candidates = masks.exec_candidates(&scratch.member.rules);
-    let decision = policy::decide_plainly(&EXEC_RULES, &candidates, &by.workloads);
-    // The arguments aren't where they can be read yet: a rule that asks for them is left to the tracepoint, and with
-    // it those that come after.
-    if !decision.enforces(verdict::DENY) || masks.exec_args.contains(decision.rule) {
+    // The arguments aren't where they can be read yet.
+    let decision = judge_file(scratch, &by);
+    if !decision.enforces(verdict::DENY) {
         return false;
     }
     count(Kind::Exec, Count::Seen);

@@ -245,9 +245,15 @@ pub static DATABASE_COUNTS: PerCpuArray<DatabaseCount> =
 pub static TRAFFIC: PerCpuArray<Traffic> =
     PerCpuArray::with_max_entries(database_slots(limits::RULES as u32), 0);
 
-/// Connections to and of databases, by the socket's cookie.
+/// Connections to databases that somebody asked for, by the socket's cookie, until they are established. Those of which nothing
+/// more is heard are left behind: the oldest is forgotten.
 #[map]
-pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(limits::CONNECTIONS, 0);
+pub static ATTEMPTS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(limits::ATTEMPTS, 0);
+
+/// Connections to and of databases that are established, by the socket's cookie. Each is taken out by its end.
+#[map]
+pub static CONNECTIONS: HashMap<u64, Connection> =
+    HashMap::with_max_entries(limits::CONNECTIONS, BPF_F_NO_PREALLOC);
 
 /// Who listens for a database, by port index.
 #[map]
@@ -258,8 +264,8 @@ pub static LISTENERS: HashMap<u32, Connection> =
 #[map]
 pub static REFUSED: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(limits::REFUSED_SOURCES, 0);
 
-/// Scripts whose interpreter is about to be executed, by thread. One that is never executed leaves its entry behind:
-/// the oldest is forgotten.
+/// Scripts whose interpreter is about to be executed, by process. One that is never executed leaves its entry behind
+/// until the process executes something else, or it is the oldest.
 #[map]
 pub static SCRIPTS: LruHashMap<u64, Script> = LruHashMap::with_max_entries(limits::SCRIPTS, 0);
 

@@ -16,7 +16,7 @@ use monitor_common::{
 
 use crate::{
     emit::{self, count, emit, header, stat},
-    executable::{self, Buffer, Scratch},
+    executable::{self, Buffer, Scratch, Script},
     field, follow, global,
     kernel::Object,
     maps::{EXEC_RULES, PROCESSES, SCRIPTS},
@@ -58,7 +58,7 @@ fn try_exec(context: &BtfTracePointContext, task: Object, bprm: Object) {
     };
     let scratch = buffer.scratch();
     executable::gather(file, scratch);
-    take_script(scratch);
+    take_script(scratch, u64::from(pid));
     if is_exempt(pid, parent) {
         note(scratch, flags::KERNEL);
     }
@@ -96,15 +96,33 @@ fn without_buffer(context: &BtfTracePointContext, pid: u32, file: Object) {
     }
 }
 
-/// What a security hook saw of the script, if this is one.
+/// Keeps what policy says of the gathered script for [`take_script`], with what it says of scripts before.
 #[inline(always)]
-fn take_script(scratch: &mut Scratch) {
-    let key = bpf_get_current_pid_tgid();
-    // SAFETY: the entry belongs to this thread.
+pub fn add_script(scratch: &Scratch, key: u64) {
+    let Some(masks) = masks() else { return };
+    let mut script = Script {
+        file: scratch.record.file,
+        candidates: masks.exec_candidates(&scratch.member.rules),
+        workloads: scratch.member.workloads,
+    };
+    // SAFETY: the entry belongs to this process.
+    if let Some(before) = unsafe { SCRIPTS.get(key) } {
+        script.file = before.file;
+        script.candidates.add(&before.candidates);
+        script.workloads.add(&before.workloads);
+    }
+    let _ = SCRIPTS.insert(key, script, 0);
+}
+
+/// What security hooks saw of scripts, if this is one: under the number of the process. By now the thread has another number
+/// than when they ran, if it wasn't the first; and the kernel lets one thread of a process at a time be in an exec.
+#[inline(always)]
+pub fn take_script(scratch: &mut Scratch, key: u64) {
+    // SAFETY: the entry belongs to this process.
     if let Some(script) = unsafe { SCRIPTS.get(key) } {
         scratch.script = *script;
         scratch.record.script = script.file;
-        scratch.member.workloads.add(&script.member.workloads);
+        scratch.member.workloads.add(&script.workloads);
         let _ = SCRIPTS.remove(key);
     }
 }
@@ -151,13 +169,21 @@ pub fn become_the_program(scratch: &mut Scratch) {
     scratch.record.workloads = scratch.process.workloads;
 }
 
+/// What the rules say of the gathered file before there are arguments, if that is to refuse it.
+#[inline(always)]
+pub fn judge_file(scratch: &Scratch, by: &Known) -> Decision {
+    let Some(masks) = masks() else { return Decision::NONE };
+    let candidates = masks.exec_candidates(&scratch.member.rules);
+    masks.refusal(policy::decide_plainly(&EXEC_RULES, &candidates, &by.workloads))
+}
+
 /// What the rules say of the gathered exec, arguments included.
 #[inline(always)]
 pub fn judge(scratch: &mut Scratch, by: &Known) -> Decision {
     let Some(masks) = masks() else { return Decision::NONE };
     let mut candidates = masks.exec_candidates(&scratch.member.rules);
     if scratch.script.file.ino != 0 {
-        candidates.add(&masks.exec_candidates(&scratch.script.member.rules));
+        candidates.add(&scratch.script.candidates);
     }
     let asked = candidates.and(&masks.exec_args);
     if !asked.is_empty() {

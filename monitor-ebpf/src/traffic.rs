@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skc_to_tcp_sock};
 use monitor_common::{
     addr::Addr,
-    count::{Connection, Count, LIFETIMES, LIFETIMES_MS, Traffic, database_slot},
+    count::{Connection, Count, LIFETIMES, LIFETIMES_MS, Stat, Traffic, database_slot},
     event::{Endpoint, Kind, held::Held},
     limits,
     packet::TCP,
@@ -12,10 +12,10 @@ use monitor_common::{
 
 use crate::{
     database::decide,
-    emit::{self, add, count, emit_finding, header},
+    emit::{self, add, count, emit_finding, header, stat},
     field, global,
     kernel::Object,
-    maps::{CONNECTIONS, DATABASE_PORTS, LISTENERS, TRAFFIC},
+    maps::{ATTEMPTS, CONNECTIONS, DATABASE_PORTS, LISTENERS, TRAFFIC},
     policy::{by_port, port_index},
     subject::{Known, actor, in_scope, is_agent, known, pid},
 };
@@ -24,16 +24,16 @@ use crate::{
 /// is the same attempt as before: with a fast open that is put off, the kernel asks at the connect and at the first data.
 #[inline(always)]
 pub fn asked(cookie: u64, decision: &Decision, process: &Known, pid: u32) -> bool {
+    let slot = database_slot(Direction::Client, decision.rule, process.workloads.first());
     // SAFETY: entries change as a whole.
-    if let Some(before) = unsafe { CONNECTIONS.get(cookie) }
-        && before.open == 0
+    if let Some(before) = unsafe { ATTEMPTS.get(cookie) }
+        && before.slot == slot
         && before.pid == pid
     {
         return false;
     }
-    let slot = database_slot(Direction::Client, decision.rule, process.workloads.first());
-    let connection = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
-    let _ = CONNECTIONS.insert(cookie, connection, 0);
+    let attempt = Connection { since_ns: 0, slot, pid, open: 0, told: 0, ino: process.exe.ino };
+    let _ = ATTEMPTS.insert(cookie, attempt, 0);
     true
 }
 
@@ -56,19 +56,24 @@ pub fn established(sock: Object, accepted: bool) {
         let index = port_index(protocol as u8, field!(sock, sock_num));
         // SAFETY: entries change as a whole.
         let Some(listener) = (unsafe { LISTENERS.get(index) }) else { return };
-        let connection = Connection { since_ns: now, open: 1, ..*listener };
-        if CONNECTIONS.insert(cookie, connection, 0).is_ok() {
-            opened(connection.slot);
-        }
-    } else if let Some(connection) = CONNECTIONS.get_ptr_mut(cookie) {
-        // SAFETY: a live map value; a connection is established once.
-        unsafe {
-            if (*connection).open == 0 {
-                (*connection).open = 1;
-                (*connection).since_ns = now;
-                opened((*connection).slot);
-            }
-        }
+        open(cookie, &Connection { since_ns: now, open: 1, ..*listener });
+    // SAFETY: as above.
+    } else if let Some(attempt) = unsafe { ATTEMPTS.get(cookie) } {
+        let connection = Connection { since_ns: now, open: 1, ..*attempt };
+        let _ = ATTEMPTS.remove(cookie);
+        open(cookie, &connection);
+    }
+}
+
+/// Remembers a connection, once, until it ends.
+#[inline(always)]
+fn open(cookie: u64, connection: &Connection) {
+    const NO_EXIST: u64 = 1;
+    const EEXIST: i32 = -17;
+    match CONNECTIONS.insert(cookie, connection, NO_EXIST) {
+        Ok(()) => opened(connection.slot),
+        Err(EEXIST) => {}
+        Err(_) => stat(Stat::ConnectionTableFull),
     }
 }
 
@@ -147,9 +152,13 @@ fn remote(sock: Object, port: u16, protocol: u8) -> Endpoint {
 pub fn closed(sock: Object) {
     let Some(cookie) = cookie_of_interest(sock) else { return };
     // SAFETY: entries change as a whole.
-    let Some(connection) = (unsafe { CONNECTIONS.get(cookie) }) else { return };
-    let Connection { since_ns, slot, open, .. } = *connection;
-    if CONNECTIONS.remove(cookie).is_err() || open == 0 {
+    let Some(connection) = (unsafe { CONNECTIONS.get(cookie) }) else {
+        // It never was one.
+        let _ = ATTEMPTS.remove(cookie);
+        return;
+    };
+    let Connection { since_ns, slot, .. } = *connection;
+    if CONNECTIONS.remove(cookie).is_err() {
         return;
     }
     let Some(traffic) = TRAFFIC.get_ptr_mut(slot) else { return };

@@ -76,6 +76,20 @@ impl Place {
         Ok(to)
     }
 
+    /// Writes a script that everybody may execute: a first line that names its interpreter.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn script(&self, name: &str, interpreter: &Path) -> Result<PathBuf> {
+        let path = self.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, format!("#!{}\n", interpreter.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+
     /// Takes off what agents left pinned in here.
     fn unmount(&self) {
         let pins = self.join(PINS);

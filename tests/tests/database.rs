@@ -2,6 +2,8 @@
 
 mod addresses;
 mod existing;
+mod others;
+mod rings;
 mod servers;
 mod sources;
 mod unix;

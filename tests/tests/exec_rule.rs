@@ -3,6 +3,8 @@
 
 mod allow;
 mod arguments;
+mod limits;
+mod scripts;
 mod shapes;
 
 use std::{

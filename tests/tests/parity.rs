@@ -3,6 +3,7 @@
 //! The seed is printed; `PARITY_SEED` repeats a run.
 
 mod calls;
+mod packets;
 mod random;
 
 use std::{

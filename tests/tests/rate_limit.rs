@@ -4,6 +4,7 @@
 //! server and is told of one or both links.
 
 mod fair;
+mod limits;
 mod merged;
 mod reload;
 pub mod scene;

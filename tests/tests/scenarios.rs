@@ -23,5 +23,6 @@ mod raw_sockets;
 mod safety;
 mod simulate;
 mod succession;
+mod tables;
 mod views;
 mod workloads;

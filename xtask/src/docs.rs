@@ -73,3 +73,52 @@ pub fn generate(context: &Context, check: bool) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+
+    /// Names of the tests in a directory of sources.
+    fn tests_below(directory: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            if entry.path().is_dir() {
+                tests_below(&entry.path(), names);
+                continue;
+            }
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let mut lines = text.lines().map(str::trim);
+            while let Some(line) = lines.next() {
+                if line == "#[test]"
+                    && let Some(function) = lines.find_map(|line| line.strip_prefix("fn "))
+                {
+                    names.extend(function.split('(').next().map(str::to_owned));
+                }
+            }
+        }
+    }
+
+    /// Each row says which scenario proves it. One without says that there is nothing to be seen or done.
+    #[test]
+    fn the_rows_of_the_limits_name_scenarios_that_exist() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut scenarios = BTreeSet::new();
+        tests_below(&root.join("tests/tests"), &mut scenarios);
+        assert!(scenarios.len() > 100, "only {} scenarios were found", scenarios.len());
+        let text = fs::read_to_string(root.join("docs/limits.md")).unwrap();
+        let mut rows = 0;
+        for row in text.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| scenario |")) {
+            let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [_, what, proof] = cells[..] else { panic!("not three cells: {row}") };
+            rows += 1;
+            let names: Vec<_> = proof.split('`').skip(1).step_by(2).collect();
+            for name in names.iter().filter(|name| !name.contains(' ')) {
+                assert!(scenarios.contains(*name), "no scenario {name}: {row}");
+            }
+            let empty = proof.is_empty() && !what.contains("can't");
+            assert!(!empty, "no scenario, although it doesn't say that nothing can be seen: {row}");
+        }
+        assert!(rows > 50, "only {rows} rows were found");
+    }
+}

@@ -1,7 +1,7 @@
 //! Which rules and workloads ask about what: turns what the tables say of an object into candidates, and what is known
 //! of a process into its workloads.
 
-use super::{RuleSet, WorkloadSet};
+use super::{Decision, RuleSet, WorkloadSet, verdict};
 
 wire! {
     /// The sets that a policy is read by; one for the whole policy.
@@ -127,6 +127,18 @@ impl Masks {
         named.xor(&self.exec_allow)
     }
 
+    /// What is left of a decision over a file before there are arguments to be asked for: a rule that asks for them is left to
+    /// those who see them, and with it those that come after.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refusal(&self, decision: Decision) -> Decision {
+        if decision.enforces(verdict::DENY) && !self.exec_args.contains(decision.rule) {
+            decision
+        } else {
+            Decision::NONE
+        }
+    }
+
     /// Of the candidates, those whose condition on arguments holds. `met` are the rules whose condition was seen to
     /// hold. When there are more arguments than were seen (`cut`), each condition may hold, and counts as if it did:
     /// padding must not be a way around a rule.
@@ -172,6 +184,17 @@ mod tests {
     fn a_file_is_a_candidate_of_deny_lists_that_name_it_and_allow_lists_that_do_not() {
         let masks = Masks { exec_allow: set(&[1, 200]), ..Masks::NONE };
         assert_eq!(masks.exec_candidates(&set(&[0, 1])), set(&[0, 200]));
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_arguments_refuses_no_file() {
+        let masks = Masks { exec_args: set(&[1]), ..Masks::NONE };
+        let enforced = |rule, verdict| Decision { rule, verdict, mode: super::super::Mode::Enforce as u8 };
+        assert_eq!(masks.refusal(enforced(0, verdict::DENY)), enforced(0, verdict::DENY));
+        assert_eq!(masks.refusal(enforced(1, verdict::DENY)), Decision::NONE);
+        assert_eq!(masks.refusal(enforced(0, verdict::KILL)), Decision::NONE);
+        let observed = Decision { mode: super::super::Mode::Observe as u8, ..enforced(0, verdict::DENY) };
+        assert_eq!(masks.refusal(observed), Decision::NONE);
     }
 
     #[test]

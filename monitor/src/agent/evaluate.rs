@@ -1,9 +1,12 @@
 //! A policy in maps of its own, attached to nothing, to ask the kernel what it would decide.
 
+pub mod packets;
+
 use std::collections::HashSet;
 
 use anyhow::Result;
 use monitor_common::{
+    policy::Decision,
     question::{Question, kind},
     settings::Settings,
 };
@@ -12,10 +15,10 @@ use super::prepare::Ground;
 use crate::{
     config::Rings,
     kernel::{
-        load::{Kernel, KernelLog, Sizes},
+        load::{Kernel, KernelLog, Room, Sizes},
         tables::Files,
     },
-    policy::ask::{Asked, Asker, Reply},
+    policy::ask::{Asked, Asker, Reply, executes},
 };
 
 /// The kernel's side of a policy.
@@ -42,6 +45,7 @@ impl Evaluator {
             rate_limits: 0,
             source_sets: policy.source_sets,
             rings: Rings::NONE,
+            room: Room::USUAL,
         };
         let mut kernel = Kernel::open(&ground.types, &ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in Kernel::evaluators() {
@@ -63,8 +67,38 @@ impl Evaluator {
                 self.make(path, *id)?;
             }
         }
-        let answer = self.kernel.evaluate(&asked.question)?;
-        Ok(Reply { decision: answer.decision(), workloads: answer.workloads })
+        if asked.is_never_judged() {
+            return Ok(Reply::NOTHING);
+        }
+        match asked.scripts.is_empty() {
+            true => self.reply(&asked.question),
+            false => self.ask_of_scripts(asked),
+        }
+    }
+
+    fn reply(&self, question: &Question) -> Result<Reply> {
+        let answer = self.kernel.evaluate(question)?;
+        Ok(Reply { decision: answer.decision(), workloads: answer.workloads, without_lsm: None })
+    }
+
+    /// As the hooks are asked: the security hook for each script and for the interpreter, then the tracepoint for all.
+    fn ask_of_scripts(&self, asked: &Asked) -> Result<Reply> {
+        let mut alone = asked.question.clone();
+        alone.kind = kind::FILE;
+        let mut said = Vec::new();
+        // The interpreter first: what is asked about after it, the kernel program keeps as scripts.
+        for (index, file) in asked.file.iter().chain(&asked.scripts).enumerate() {
+            alone.has_script = u32::from(index > 1);
+            executes(&mut alone, file);
+            said.push(self.reply(&alone)?.decision);
+        }
+        said.rotate_left(1);
+        let mut whole = asked.question.clone();
+        let without_lsm = Some(self.reply(&whole)?.decision);
+        whole.has_script = 1;
+        let reply = self.reply(&whole)?;
+        let refusal = said.into_iter().find(|decision| *decision != Decision::NONE);
+        Ok(Reply { decision: refusal.unwrap_or(reply.decision), without_lsm, ..reply })
     }
 
     /// Tells the kernel of a cgroup, as the hook would that sees one being made.

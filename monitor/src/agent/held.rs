@@ -2,7 +2,7 @@
 //! policy, and those that were handed over unseen.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering::Relaxed},
 };
 
@@ -46,11 +46,17 @@ pub struct Counts {
     pub decisions: Mutex<BTreeMap<(u16, u8, u8), u64>>,
     /// Connections older than the policy that were found, by their slot of `TRAFFIC`: the kernel didn't see them open.
     pub adopted: Mutex<BTreeMap<u32, u64>>,
+    /// Those of them of which the kernel didn't see the end either.
+    pub gone: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// What looks.
 pub struct Holdings {
     tracked: KernelMap<MapData, u64, Tracked>,
+    /// Those that aren't established yet.
+    attempts: KernelMap<MapData, u64, Tracked>,
+    /// Those that were entered by looking: their slot, and how often in a row they were not there any more.
+    adopted: HashMap<u64, (u32, u8)>,
     /// By database rule, whether connections older than the policy are to be closed.
     close: Vec<bool>,
     /// Path of the cgroup that the policy is for.
@@ -80,6 +86,8 @@ impl Holdings {
         note_listeners(policy, processes, &mut listeners);
         Ok(Some(Self {
             tracked: kernel.take("CONNECTIONS")?.try_into()?,
+            attempts: kernel.take("ATTEMPTS")?.try_into()?,
+            adopted: HashMap::new(),
             close: config.databases.iter().map(|rule| rule.close_existing).collect(),
             scope: config.agent.cgroup.value.clone(),
             told: HashSet::new(),
@@ -96,7 +104,7 @@ impl Holdings {
             tracing::warn!(left_out, "there are too many network namespaces to look for connections in all");
         }
         let places = std::iter::once(Diag::open()).chain(others.into_iter().map(Diag::of_process));
-        let mut current = HashSet::new();
+        let (mut current, mut alive) = (HashSet::new(), HashSet::new());
         // A namespace that has gone meanwhile has no connections.
         for mut diag in places.flatten() {
             let Ok(listing) = diag.list() else { continue };
@@ -104,6 +112,7 @@ impl Holdings {
                 !policy.database_candidates(Direction::Client, &connection.remote).is_empty()
             };
             let found: Vec<Connection> = listing.connections.into_iter().filter(of_databases).collect();
+            alive.extend(found.iter().map(|connection| connection.cookie));
             if found.is_empty() {
                 continue;
             }
@@ -119,6 +128,7 @@ impl Holdings {
         }
         self.told.retain(|told| current.contains(told));
         self.looked = true;
+        self.let_go(&alive);
     }
 
     fn judge(
@@ -138,7 +148,8 @@ impl Holdings {
         if decision.rule == NO_RULE {
             return;
         }
-        let tracked = self.tracked.get(&connection.cookie, 0).ok();
+        let known = |table: &KernelMap<_, u64, Tracked>| table.get(&connection.cookie, 0).ok();
+        let tracked = known(&self.tracked).or_else(|| known(&self.attempts));
         if tracked.is_none() && connection.remote.protocol == TCP {
             self.adopt(connection.cookie, &decision, &holder, pid);
         }
@@ -179,7 +190,26 @@ impl Holdings {
         if self.tracked.insert(cookie, tracked, NO_EXIST).is_ok() {
             let mut adopted = self.counts.adopted.lock().unwrap_or_else(PoisonError::into_inner);
             *adopted.entry(slot).or_default() += 1;
+            self.adopted.insert(cookie, (slot, 0));
         }
+    }
+
+    /// Takes out connections that were entered by looking and have ended between the look and the entry, so that the kernel had
+    /// nothing to take out. A listing may leave one out once.
+    fn let_go(&mut self, alive: &HashSet<u64>) {
+        const MISSED: u8 = 2;
+        let (tracked, counts) = (&mut self.tracked, &self.counts);
+        self.adopted.retain(|cookie, (slot, missed)| {
+            *missed = if alive.contains(cookie) { 0 } else { *missed + 1 };
+            if *missed < MISSED {
+                return true;
+            }
+            if tracked.remove(cookie).is_ok() {
+                let mut gone = counts.gone.lock().unwrap_or_else(PoisonError::into_inner);
+                *gone.entry(*slot).or_default() += 1;
+            }
+            false
+        });
     }
 
     #[allow(clippy::too_many_arguments)]

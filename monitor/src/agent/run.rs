@@ -29,7 +29,7 @@ use crate::{
     host::{cgroup::Groups, file::Tree, memory},
     http::{self, Health, Web},
     kernel::{
-        load::KernelLog,
+        load::{KernelLog, Room},
         object,
         pins::{InUse, Pins},
         support,
@@ -56,6 +56,8 @@ pub struct Options {
     pub keep: bool,
     /// How much the kernel programs log.
     pub kernel_log: KernelLog,
+    /// How large tables are that grow with what the host does.
+    pub room: Room,
 }
 
 /// Runs the agent until it is told to stop.
@@ -90,6 +92,7 @@ pub async fn run(options: Options) -> Result<()> {
     let around = Surroundings {
         metrics: Arc::clone(&metrics),
         log: options.kernel_log,
+        room: options.room,
         config_path: options.config_path.clone(),
         state_dir: options.state_dir.clone(),
         run_dir: options.run_dir.clone(),

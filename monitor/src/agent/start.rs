@@ -35,7 +35,7 @@ use crate::{
     kernel::{
         canary,
         control::Control,
-        load::{Kernel, KernelLog, Sizes},
+        load::{Kernel, KernelLog, Room, Sizes},
         object,
         pins::Pins,
         probes::{Attach, Needed, PROBES, Probe},
@@ -58,6 +58,8 @@ pub(super) struct Surroundings {
     pub(super) metrics: Arc<Metrics>,
     /// How much the kernel programs log.
     pub(super) log: KernelLog,
+    /// How large tables are that grow with what the host does.
+    pub(super) room: Room,
     /// Where the policy is read; `None` for the default place.
     pub(super) config_path: Option<PathBuf>,
     /// Keeps the bans between runs.
@@ -114,14 +116,15 @@ pub(super) fn start(
             config.diagnostic(config::Severity::Error, &config.agent.cgroup.place, format!("{error:#}"));
         config::Report::new(vec![error])
     })?;
-    let deny = config.execs.iter().any(|rule| rule.action == config::Action::Deny);
+    // Also where nothing is refused: only the security hook sees scripts.
+    let execs = !config.execs.is_empty() || config.workloads.iter().any(|workload| !workload.exe.is_empty());
     let sockets = config.databases.iter().any(|rule| !rule.sockets.is_empty());
     let mut capabilities = Vec::new();
-    if deny || sockets || config.raw_sockets.is_some() {
+    if execs || sockets || config.raw_sockets.is_some() {
         capabilities.push(trial::exec_deny(ground, &scope)?);
     }
     let lsm = capabilities.iter().any(|capability| capability.state == "enforced");
-    let exec_lsm = lsm && deny;
+    let exec_lsm = lsm && execs;
     let late = "it runs in real time, so a program may run before the signal that kills it arrives";
     let blind = "nothing is seen of unix sockets without BPF LSM (`monitor doctor` says how to get it)";
     let cannot = Unenforceable {
@@ -161,7 +164,7 @@ pub(super) fn start(
     let settings = Settings { generation: next_generation(around, before), ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
     let rings = config.agent.rings;
-    let sizes = Sizes { databases, rate_limits, source_sets, rings };
+    let sizes = Sizes { databases, rate_limits, source_sets, rings, room: around.room };
     let (mut kernel, control, settings) = open(ground, settings, sizes, around, known.is_some())?;
     if let Some(pins) = &around.pins
         && let Some(map) = pins.shared_map("DELIVERED")

@@ -8,14 +8,15 @@ use crate::{
     host::cgroup::Scope,
     kernel::{
         canary::{self, Outcome},
-        load::{Kernel, KernelLog, Loaded, Sizes},
+        load::{Kernel, KernelLog, Loaded, Room, Sizes},
         probes::{Attach, PROBES, Probe},
         support::{self, Capability, feature},
     },
 };
 
 /// An empty policy's maps.
-const NOTHING: Sizes = Sizes { databases: 0, rate_limits: 0, source_sets: 0, rings: Rings::NONE };
+const NOTHING: Sizes =
+    Sizes { databases: 0, rate_limits: 0, source_sets: 0, rings: Rings::NONE, room: Room::USUAL };
 
 /// Loads some of the programs once, attaches none; what the verifier said of each.
 pub fn programs(ground: &Ground, wanted: impl Fn(&Probe) -> bool) -> Result<Vec<Loaded>> {

@@ -1,5 +1,6 @@
 //! `monitor explain`: which rule decides on a request, and why earlier ones don't.
 
+mod packet;
 mod text;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) use text::tell;
 
@@ -18,7 +19,7 @@ use crate::{
     agent::evaluate::Evaluator,
     config::Config,
     host::file::Tree,
-    policy::ask::{Asked, Asker, Reply, Request},
+    policy::ask::{Asked, Asker, Brief, Request, packet::Packet},
 };
 
 /// Arguments of `monitor explain`.
@@ -31,12 +32,13 @@ use crate::{
         monitor explain exec --by /usr/bin/api-server --file /bin/sh --config new.toml\n  \
         monitor explain bind --exe /usr/bin/nc --to 0.0.0.0:5432 --json\n  \
         monitor explain source --from 10.9.9.9 --to-port 5432\n  \
+        monitor explain packet --from 10.9.9.9 --to-port 443 --protocol tcp\n  \
         echo '{\"connect\": {\"exe\": \"/usr/bin/psql\", \"to\": \"10.0.0.5:5432\"}}' | monitor explain --batch -"
 )]
 pub struct Args {
     /// What to ask.
     #[command(subcommand)]
-    pub request: Option<Request>,
+    pub what: Option<What>,
     /// Answer the requests in a file (- for standard input): one JSON object a line, with the names of the options as keys;
     /// one JSON object a line comes back.
     #[arg(long, value_name = "FILE", required = true)]
@@ -53,12 +55,34 @@ pub struct Args {
     pub kernel: bool,
 }
 
+/// What can be asked.
+#[derive(Debug, clap::Subcommand)]
+pub enum What {
+    /// What a rule decides about.
+    #[command(flatten)]
+    Request(Box<Request>),
+    /// A packet arrives from another host: which rate limits it is charged to, and what is never dropped.
+    ///
+    /// Bans and penalties are those of the running agent, if there is one.
+    #[command(
+        after_help = "Example:\n  monitor explain packet --from 10.9.9.9 --to-port 443 --protocol tcp --bytes 1500"
+    )]
+    Packet(Box<packet::Args>),
+}
+
+/// A request in a batch.
+enum Line {
+    Packet(Packet),
+    Other(Box<Asked>),
+}
+
 /// An answer in a batch.
 #[derive(Serialize)]
-struct Brief<'a> {
-    verdict: &'static str,
-    mode: Option<&'static str>,
-    rule: Option<&'a str>,
+struct Answer<'a> {
+    #[serde(flatten)]
+    decision: Brief,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_lsm: Option<Brief>,
     workloads: Vec<&'a str>,
 }
 
@@ -73,12 +97,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let tree = Tree::open().ok();
     let mut asker = Asker::new(&config, tree.as_ref())?;
-    match (&args.request, &args.batch) {
+    match (&args.what, &args.batch) {
         (Some(_), Some(_)) => {
             bail!("--batch takes its requests from the file; leave out the one on the command line")
         }
-        (Some(request), None) => one(request, args, &mut asker)?,
-        (None, Some(batch)) => self::batch(batch, args.kernel, &mut asker)?,
+        (Some(What::Request(request)), None) => one(request, args, &mut asker)?,
+        (Some(What::Packet(packet)), None) => {
+            print(packet::one(packet, args.json, args.kernel, &config, &asker)?.as_bytes())?;
+        }
+        (None, Some(batch)) => self::batch(batch, args.kernel, &config, &mut asker)?,
         (None, None) => {
             bail!("say what to ask, for example `monitor explain connect`; --help lists what there is")
         }
@@ -105,7 +132,7 @@ fn one(request: &Request, args: &Args, asker: &mut Asker) -> Result<()> {
     print(out.as_bytes())
 }
 
-fn batch(path: &Path, kernel: bool, asker: &mut Asker) -> Result<()> {
+fn batch(path: &Path, kernel: bool, config: &Config, asker: &mut Asker) -> Result<()> {
     let input: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -118,32 +145,53 @@ fn batch(path: &Path, kernel: bool, asker: &mut Asker) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let request: Request = serde_json::from_str(&line).with_context(place)?;
-        requests.push(asker.ask(&request).with_context(place)?);
+        requests.push(read(&line, asker).with_context(place)?);
     }
-    let mut evaluator = if kernel { Some(Evaluator::new(asker)?) } else { None };
+    let is_packet = |line: &Line| matches!(line, Line::Packet(_));
+    let (some_packet, some_other) =
+        (requests.iter().any(is_packet), requests.iter().any(|line| !is_packet(line)));
+    let mut evaluator = if kernel && some_other { Some(Evaluator::new(asker)?) } else { None };
+    // After the other: it leaves the network namespace.
+    let mut packets = packet::Batch::new(config, kernel && some_packet)?;
     let mut out = Vec::new();
-    for asked in &requests {
+    for line in &requests {
+        let asked = match line {
+            Line::Packet(packet) => {
+                let answer = packets.answer(packet, config, asker)?;
+                serde_json::to_writer(&mut out, &answer).context("can't write the answer as JSON")?;
+                out.push(b'\n');
+                continue;
+            }
+            Line::Other(asked) => asked,
+        };
         let reply = match &mut evaluator {
             Some(evaluator) => evaluator.ask(asker, asked)?,
             None => asker.decide(asked),
         };
-        let brief = brief(asker, asked, &reply);
-        serde_json::to_writer(&mut out, &brief).context("can't write the answer as JSON")?;
+        let answer = Answer {
+            decision: asker.brief(asked, &reply.decision),
+            without_lsm: reply.without_lsm.map(|decision| asker.brief(asked, &decision)),
+            workloads: asker.names().of(&reply.workloads).map(|name| &**name).collect(),
+        };
+        serde_json::to_writer(&mut out, &answer).context("can't write the answer as JSON")?;
         out.push(b'\n');
     }
     print(&out)
 }
 
-fn brief<'a>(asker: &'a Asker, asked: &Asked, reply: &'a Reply) -> Brief<'a> {
-    use monitor_common::policy::{Mode, verdict};
-    let rule = asker.names().rule(asked.rule_kind(), reply.decision.rule).map(|name| &**name);
-    Brief {
-        verdict: verdict::name(reply.decision.verdict),
-        mode: rule.map(|_| Mode::from_code(reply.decision.mode).name()),
-        rule,
-        workloads: asker.names().of(&reply.workloads).map(|name| &**name).collect(),
+/// A request from its line.
+fn read(line: &str, asker: &mut Asker) -> Result<Line> {
+    #[derive(Deserialize)]
+    struct OfPacket {
+        packet: Packet,
     }
+    let value: serde_json::Value = serde_json::from_str(line)?;
+    if value.get("packet").is_some() {
+        let OfPacket { packet } = serde_json::from_value(value)?;
+        return Ok(Line::Packet(packet));
+    }
+    let request: Request = serde_json::from_value(value)?;
+    Ok(Line::Other(Box::new(asker.ask(&request)?)))
 }
 
 fn print(out: &[u8]) -> Result<()> {

@@ -12,7 +12,10 @@ use crate::{
     agent, config,
     control::access::Access,
     host::{cgroup, trust},
-    kernel::{load::KernelLog, pins, support},
+    kernel::{
+        load::{KernelLog, Room},
+        pins, support,
+    },
     safety::{self, Seccomp},
 };
 
@@ -43,6 +46,13 @@ pub struct Args {
     /// How much the kernel programs themselves log, to standard error; for those who debug them.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
     pub kernel_log: KernelLog,
+    /// How many processes the kernel programs remember; 192 bytes each. Whoever has no place is a member of no workload.
+    #[arg(long, value_name = "N", default_value_t = Room::USUAL.processes, value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
+    pub max_processes: u32,
+    /// How many connections to and of databases they remember until they end. Those without a place are judged, but not counted
+    /// as open, nor is their traffic.
+    #[arg(long, value_name = "N", default_value_t = Room::USUAL.connections, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub max_connections: u32,
     /// What becomes of a system call that the agent has no need for.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub seccomp: Seccomp,
@@ -91,6 +101,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         pin_dir: args.pin_dir.clone(),
         keep: args.keep,
         kernel_log: args.kernel_log,
+        room: Room { processes: args.max_processes, connections: args.max_connections },
     };
     runtime.block_on(agent::run::run(options))?;
     Ok(ExitCode::SUCCESS)

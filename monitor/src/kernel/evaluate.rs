@@ -22,7 +22,7 @@ impl Kernel {
     /// If the kernel doesn't run it, or it gave up.
     pub fn evaluate(&self, question: &Question) -> Result<Answer> {
         let name = match question.kind {
-            kind::CGROUP_MADE | kind::EXEC | kind::RAW => "ask",
+            kind::CGROUP_MADE | kind::EXEC | kind::FILE | kind::RAW => "ask",
             _ => "ask_database",
         };
         let Some((probe, Program::Xdp(program))) = self.programs().find(|(probe, _)| probe.program == name)

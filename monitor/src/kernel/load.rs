@@ -61,6 +61,20 @@ pub enum KernelLog {
     Debug = 4,
 }
 
+/// How many entries tables have that grow with what the host does.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Processes.
+    pub processes: u32,
+    /// Connections to and of databases.
+    pub connections: u32,
+}
+
+impl Room {
+    /// As many as are usual.
+    pub const USUAL: Self = Self { processes: limits::PROCESSES, connections: limits::CONNECTIONS };
+}
+
 /// What the sizes of maps depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -72,11 +86,13 @@ pub struct Sizes {
     pub source_sets: u32,
     /// Bytes of the rings.
     pub rings: Rings,
+    /// What the host takes.
+    pub room: Room,
 }
 
 impl Sizes {
     /// How many entries maps have that are sized by the policy.
-    fn entries(self) -> [(&'static str, u32); 15] {
+    fn entries(self) -> [(&'static str, u32); 17] {
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
         let ports = monitor_common::policy::ports::PORT_INDICES;
         let databases = database_slots(self.databases.max(1) as u32);
@@ -86,7 +102,9 @@ impl Sizes {
             ("DATABASE_PORTS", none_if(self.databases == 0, ports)),
             ("DATABASE_COUNTS", databases),
             ("TRAFFIC", databases),
-            ("CONNECTIONS", none_if(self.databases == 0, limits::CONNECTIONS)),
+            ("PROCESSES", self.room.processes),
+            ("CONNECTIONS", none_if(self.databases == 0, self.room.connections)),
+            ("ATTEMPTS", none_if(self.databases == 0, limits::ATTEMPTS)),
             ("REFUSED", none_if(self.databases == 0, limits::REFUSED_SOURCES)),
             ("RATE_PORTS", none_if(no_packets, 2 * ports)),
             ("SOURCES", none_if(no_packets, all_sets(self.source_sets))),

@@ -48,7 +48,7 @@ pub enum Needed {
     States,
     /// When a workload asks for a cgroup or unit.
     Cgroups,
-    /// To refuse execs; without it they are killed.
+    /// To refuse execs, and to see scripts; without it execs are killed.
     ExecDeny,
     /// When a database rule has `clients`; the kernel has it since 6.3, and does without before.
     Handover,

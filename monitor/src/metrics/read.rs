@@ -179,6 +179,10 @@ pub(super) fn process_table_full<'v>(view: &'v View, out: &mut Samples<'v>) {
     stat(Stat::ProcessTableFull, view, out);
 }
 
+pub(super) fn connection_table_full<'v>(view: &'v View, out: &mut Samples<'v>) {
+    stat(Stat::ConnectionTableFull, view, out);
+}
+
 pub(super) fn unknown_decisions<'v>(view: &'v View, out: &mut Samples<'v>) {
     stat(Stat::UnknownProcess, view, out);
 }

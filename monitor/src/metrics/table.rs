@@ -170,6 +170,8 @@ pub static METRICS: &[Metric] = &[
         .help("Running processes whose executable is not known; they belong to no workload."),
     Metric::new(Counter, Kernel, "monitor_process_table_full_total", &[], read::process_table_full)
         .help("Processes that could not be remembered because the table was full."),
+    Metric::new(Counter, Kernel, "monitor_connection_table_full_total", &[], read::connection_table_full)
+        .help("Connections to and of databases that could not be remembered because the table was full: not counted as open."),
     Metric::new(Counter, Kernel, "monitor_unknown_process_decisions_total", &[], read::unknown_decisions)
         .help("Decisions asked for a process that is not known."),
     Metric::new(Counter, Kernel, "monitor_stale_files_total", &[], read::stale_files)

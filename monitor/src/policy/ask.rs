@@ -1,8 +1,10 @@
 //! Asks a compiled policy, without a kernel: the evaluator of `monitor-common` over what user space knows.
 
 mod facts;
+pub mod packet;
 mod reasons;
 mod request;
+mod script;
 mod story;
 mod weigh;
 
@@ -20,7 +22,7 @@ use monitor_common::{
     question::{Question, kind},
 };
 pub use request::{Bind, Connect, End, Exec, Raw, Request, Source, Unix, Who};
-pub use story::{Belongs, Step, Story};
+pub use story::{Belongs, Brief, Step, Story};
 
 use super::{Accounts as _, Compiled, Host, Names, Unenforceable};
 use crate::{
@@ -49,8 +51,10 @@ pub struct Asked {
     pub cgroup: Option<Vec<u8>>,
     /// The program that the process runs, if it was given.
     pub exe: Option<Located>,
-    /// The file that is executed.
+    /// The file that is executed; of a script, its interpreter.
     pub file: Option<Located>,
+    /// The scripts that lead to it, the one that is named first.
+    pub scripts: Vec<Located>,
     /// Where the socket lies.
     pub socket: Option<Vec<u8>>,
 }
@@ -62,6 +66,14 @@ pub struct Reply {
     pub decision: Decision,
     /// The workloads that the process belongs to.
     pub workloads: WorkloadSet,
+    /// Of a script, the decision where no security hook runs, and only its interpreter is seen.
+    pub without_lsm: Option<Decision>,
+}
+
+impl Reply {
+    /// No rule decides about nobody.
+    pub const NOTHING: Self =
+        Self { decision: Decision::NONE, workloads: WorkloadSet::EMPTY, without_lsm: None };
 }
 
 impl<'a> Asker<'a> {
@@ -124,6 +136,7 @@ impl<'a> Asker<'a> {
             cgroup: None,
             exe: None,
             file: None,
+            scripts: Vec::new(),
             socket: None,
         };
         if let Some(who) = request.who() {
@@ -143,21 +156,7 @@ impl<'a> Asker<'a> {
                 question.to = endpoint(to.unwrap_or(*from), *to_port, *udp);
                 question.has_address = u32::from(to.is_some());
             }
-            Request::Exec(Exec { file, args, .. }) => {
-                let located = self.files.locate(file)?;
-                question.kind = kind::EXEC;
-                (question.file, question.file_notes) = (located.exe, located.notes);
-                question.path_from = at_end(&located.path, &mut question.path);
-                let own = file.as_bytes();
-                let mut text: Vec<u8> = own.rsplit(|byte| *byte == b'/').next().unwrap_or(own).to_vec();
-                text.push(0);
-                args.iter().for_each(|arg| text.extend(arg.bytes().chain([0])));
-                question.args_cut = u16::from(text.len() > limits::ARGS);
-                text.truncate(limits::ARGS);
-                question.args_len = text.len() as u16;
-                question.args[..text.len()].copy_from_slice(&text);
-                asked.file = Some(located);
-            }
+            Request::Exec(exec) => self.look_at_exec(exec, &mut asked)?,
             Request::Unix(Unix { socket, bind, .. }) => {
                 question.kind = if *bind { kind::UNIX_BIND } else { kind::UNIX_CONNECT };
                 let path = self.files.socket(socket)?;
@@ -196,6 +195,21 @@ impl<'a> Asker<'a> {
         Ok(())
     }
 
+    fn look_at_exec(&mut self, exec: &Exec, asked: &mut Asked) -> Result<()> {
+        let script::Chain { scripts, file, arguments } = self.files.follow(exec)?;
+        let question = &mut asked.question;
+        question.kind = kind::EXEC;
+        executes(question, &file);
+        let mut text = Vec::new();
+        arguments.iter().for_each(|argument| text.extend(argument.iter().copied().chain([0])));
+        question.args_cut = u16::from(text.len() > limits::ARGS);
+        text.truncate(limits::ARGS);
+        question.args_len = text.len() as u16;
+        question.args[..text.len()].copy_from_slice(&text);
+        (asked.file, asked.scripts) = (Some(file), scripts);
+        Ok(())
+    }
+
     fn workloads(&self, named: &[String]) -> Result<WorkloadSet> {
         let mut set = WorkloadSet::EMPTY;
         let known = || self.config.workloads.iter().map(|workload| &workload.name[..]);
@@ -213,6 +227,21 @@ impl<'a> Asker<'a> {
         }
         Ok(set)
     }
+}
+
+impl Asked {
+    /// Whether it never comes to the kernel programs: what is sent over the loopback device has a loopback address, and nothing
+    /// else has.
+    #[must_use]
+    pub fn is_never_judged(&self) -> bool {
+        matches!(&self.request, Request::Source(source) if source.from.to_canonical().is_loopback())
+    }
+}
+
+/// Has a question be about the exec of a file.
+pub fn executes(question: &mut Question, file: &Located) {
+    (question.file, question.file_notes) = (file.exe, file.notes);
+    question.path_from = at_end(&file.path, &mut question.path);
 }
 
 fn endpoint(ip: std::net::IpAddr, port: u16, udp: bool) -> Endpoint {

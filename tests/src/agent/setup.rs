@@ -61,6 +61,7 @@ pub struct Setup<'a> {
     settings: String,
     state: Option<PathBuf>,
     keep: bool,
+    arguments: Vec<String>,
     rules: String,
 }
 
@@ -71,6 +72,7 @@ pub(super) struct Again<'a> {
     home: Option<&'a Cgroup>,
     state: Option<PathBuf>,
     keep: bool,
+    arguments: Vec<String>,
     run_directory: PathBuf,
 }
 
@@ -87,6 +89,7 @@ impl<'a> Again<'a> {
         if self.keep {
             program = program.arg("--keep");
         }
+        program = program.args(&self.arguments);
         if let Some(netns) = self.netns {
             program = program.within(netns)?;
         }
@@ -138,6 +141,7 @@ impl<'a> Setup<'a> {
             settings: String::new(),
             state: None,
             keep: false,
+            arguments: Vec::new(),
             rules: String::new(),
         }
     }
@@ -222,6 +226,18 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Makes its scope the whole machine: in a guest only.
+    pub fn everywhere(mut self) -> Self {
+        self.scope = "/".into();
+        self
+    }
+
+    /// Adds an argument to its command line.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
     /// Adds rules and workloads, as TOML.
     pub fn rules(mut self, rules: &str) -> Self {
         self.rules.push_str(rules);
@@ -257,9 +273,9 @@ impl<'a> Setup<'a> {
     }
 
     fn again(&self, run_directory: &Path) -> Again<'a> {
-        let Self { netns, home, state, keep, .. } = self;
-        let run_directory = run_directory.to_owned();
-        Again { netns: *netns, home: *home, state: state.clone(), keep: *keep, run_directory }
+        let Self { netns, home, state, keep, arguments, .. } = self;
+        let (run_directory, arguments) = (run_directory.to_owned(), arguments.clone());
+        Again { netns: *netns, home: *home, state: state.clone(), keep: *keep, arguments, run_directory }
     }
 
     /// Starts the agent, when no other test has one, and waits until it is ready.

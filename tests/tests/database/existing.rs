@@ -166,3 +166,40 @@ fn a_connection_that_changes_hands_is_reported_with_both_parties() -> Result<()>
     }
     Ok(())
 }
+
+/// An accomplice whom the policy isn't for connects, and hands the connection to somebody who may not have one.
+#[test]
+fn a_connection_that_an_accomplice_hands_over_is_closed_where_old_ones_are() -> Result<()> {
+    let scene = Scene::new()?;
+    let to = scene.server.tcp()[0].to_string();
+    for (existing, closed) in [("", false), ("existing = \"close\"", true)] {
+        let agent = scene.agent(Mode::Enforce, existing)?;
+        let sockets = scene.place.join(format!("sockets {closed}"));
+        // Not in the cgroup that the policy is for.
+        let give = Program::new(scene.place.join("denied")).arg("give").with("listen", &sockets);
+        let mut give = give.with("to", &to).with("connected", "1").start()?;
+        give.json_line(deadline(10.0))?;
+        let speak = scene.program("denied")?.arg("speak").with("from", &sockets);
+        let tag = format!("accomplice {closed}");
+        let mut speaker = speak.with("tag", &tag).start()?;
+        assert_eq!(speaker.json_line(deadline(10.0))?, json!({ "ok": 1 }), "it has the connection");
+        agent.records().wait_for("the finding", deadline(12.0), |record| {
+            record["type"] == "finding"
+                && record["kind"] == "held"
+                && record["pid"] == speaker.pid()
+                && record["closed"] == closed
+        })?;
+        // The server counts a connection when it ends: by the close, or by the speaker's end.
+        if closed {
+            scene.server.wait_for(&tag, 1, deadline(5.0))?;
+            assert!(speaker.runs()?, "it has ended by itself");
+        } else {
+            assert_eq!(scene.server.arrived(Some(&tag))?, 0, "it is still open");
+        }
+        speaker.finish(deadline(10.0))?;
+        give.finish(deadline(10.0))?;
+        scene.server.wait_for(&tag, 1, deadline(10.0))?;
+        agent.stop()?;
+    }
+    Ok(())
+}

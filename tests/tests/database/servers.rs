@@ -114,3 +114,25 @@ fn nobody_else_serves_a_databases_port() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whoever gets a listening socket is the server: systemd hands them over like that.
+#[test]
+fn a_listening_socket_that_is_handed_over_is_not_judged_again() -> Result<()> {
+    let scene = Scene::new()?;
+    let at = format!("127.0.0.1:{}", scene.port);
+    let agent = scene.agent(Mode::Enforce)?;
+    let refused = scene.bind("other", "tcp", scene.port)?;
+    ensure!(refused.values().all(|outcome| outcome == "EPERM"), "{refused:?}");
+    let sockets = scene.place.join("sockets");
+    let give = Program::new(scene.place.join("postgres")).arg("give").with("listen", &sockets);
+    let mut give = give.with("to", &at).with("listening", "1").inside(&scene.group)?.start()?;
+    give.json_line(deadline(10.0))?;
+    let accept = Program::new(scene.place.join("other")).arg("accept").with("from", &sockets);
+    let mut accept = accept.inside(&scene.group)?.start()?;
+    accept.json_line(deadline(10.0))?;
+    let client = Program::probe()?.arg("connect").with("way", "tcp").with("to", &at).with("tag", "hello");
+    client.json(deadline(10.0))?;
+    assert_eq!(accept.json_line(deadline(10.0))?, serde_json::json!({ "said": "hello" }));
+    agent.stop()?;
+    Ok(())
+}

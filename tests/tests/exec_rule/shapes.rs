@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
 };
 
@@ -124,15 +123,9 @@ fn a_script_counts_as_its_interpreter_and_once() -> Result<()> {
     let scene = Scene::new()?;
     let first = scene.place.copy("first", "first")?;
     let free = scene.place.copy("first", "free")?;
-    let script = |name: &str, interpreter: &Path| -> Result<PathBuf> {
-        let path = scene.place.join(name);
-        fs::write(&path, format!("#!{}\n", interpreter.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        Ok(path)
-    };
-    let inner = script("inner", &first)?;
-    let outer = script("outer", &inner)?;
-    let harmless = script("harmless", &free)?;
+    let inner = scene.place.script("inner", &first)?;
+    let outer = scene.place.script("outer", &inner)?;
+    let harmless = scene.place.script("harmless", &free)?;
     let run =
         |program: &Path| live(&scene, &scene.service, &[], &format!("exec program={}", program.display()));
     for program in [&outer, &inner, &harmless] {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use tests::{
-    agent::{Mode, Setup},
+    agent::{Mode, Setup, doctor::security_hooks, turn},
     cgroup::Cgroup,
     life::Life,
     place::Place,
@@ -30,6 +30,8 @@ const GROUPS: [&str; 2] = ["one.service", "two.slice/three"];
 /// Programs that live, and programs that they start.
 const LIVING: [&str; 2] = ["p/a", "p/b"];
 const STARTED: [&str; 3] = ["t/x", "t/y", "t/z"];
+/// Scripts, each with its interpreter.
+const SCRIPTS: [(&str, &str); 3] = [("t/script", "t/x"), ("s/z", "t/y"), ("s/outer", "t/script")];
 
 /// Where it happens.
 struct Scene {
@@ -71,6 +73,9 @@ impl Scene {
         }
         for name in STARTED {
             place.copy("exit0", name)?;
+        }
+        for (name, interpreter) in SCRIPTS {
+            place.script(name, &place.join(interpreter))?;
         }
         let slice = Cgroup::slice()?;
         let groups = GROUPS.iter().map(|name| slice.below(name)).collect::<Result<_>>()?;
@@ -143,7 +148,7 @@ impl Scene {
                 }
             }
             let child = explain.child(&actor.who)?;
-            for name in STARTED {
+            for name in STARTED.iter().chain(SCRIPTS.iter().map(|(script, _)| script)) {
                 for args in [&[][..], &["--dump"]] {
                     let mut who = child.clone();
                     who.insert("file".into(), self.path(name).into());
@@ -225,6 +230,10 @@ fn real_calls_end_as_explained() -> Result<()> {
     const LEAST: usize = 200;
     let mut random = seeded()?;
     let policies = if slowdown() > 1.0 { 2 } else { 4 };
+    let lsm = {
+        let _turn = turn();
+        security_hooks()?
+    };
     let (mut made, mut counts) = (0, BTreeMap::<String, usize>::new());
     for _ in 0..policies {
         let scene = Scene::new()?;
@@ -238,6 +247,8 @@ fn real_calls_end_as_explained() -> Result<()> {
         let calls = scene.calls(&actors, &explain)?;
         let requests: Vec<Value> = calls.iter().map(|call| call.request.clone()).collect();
         for (call, answer) in calls.iter().zip(explain.ask(&requests)?) {
+            // Without security hooks of a script only the interpreter is seen.
+            let answer = answer.get("without_lsm").filter(|_| !lsm).unwrap_or(&answer);
             let verdict = answer["verdict"].as_str().context("a verdict")?;
             let stops = matches!(verdict, "deny" | "kill") && answer["mode"] == "enforce";
             let stopped =

@@ -252,6 +252,9 @@ pub fn request(random: &mut Rng, policy: &Policy) -> Value {
         "exec" => {
             let file = if chance(random, 20) { one(random, CLASSES) } else { one(random, FILES) };
             who.insert("file".into(), file.into());
+            if chance(random, 25) {
+                who.insert("script".into(), one(random, FILES).into());
+            }
             let mut args = some(random, WORDS, 0, 3);
             if chance(random, 3) {
                 args = vec!["x".repeat(100); 12];

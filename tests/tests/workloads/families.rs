@@ -1,6 +1,7 @@
 //! Parents, ancestors and descendants, by every way to make a process or to become another program.
 
 use anyhow::Result;
+use tests::life::Life;
 
 use super::scene::{Case, Scene, check};
 
@@ -110,4 +111,27 @@ const CASES: &[Case] = &[
 #[test]
 fn nobody_leaves_the_family() -> Result<()> {
     check(&Scene::new(&WORKLOADS)?, POLICY, CASES)
+}
+
+/// Somebody who gets the number of a member that has ended is nobody by that.
+#[test]
+fn a_process_number_that_comes_again_says_nothing() -> Result<()> {
+    let scene = Scene::new(&WORKLOADS)?;
+    let group = scene.slice.below("family")?;
+    let agent = scene.agent(tests::agent::Mode::Enforce, POLICY)?;
+    let start = |name: &str| Life::start(scene.program(&scene.place.join(name), &group)?);
+    for round in 0..10 {
+        let mut member = start("a")?;
+        let number = member.pid();
+        assert_eq!(scene.workloads(&mut member)?, ["maker", "kept"], "the member, round {round}");
+        member.finish()?;
+        let mut stranger = start("c")?;
+        stranger.tell(&format!("fork pid={number}"))?;
+        assert_eq!(stranger.pid(), number, "the same number");
+        assert_eq!(scene.workloads(&mut stranger)?, [""; 0], "a child with its number, round {round}");
+        stranger.tell(&scene.fill(BECOME_B))?;
+        assert_eq!(scene.workloads(&mut stranger)?, ["claimed"], "as another program, round {round}");
+    }
+    agent.stop()?;
+    Ok(())
 }

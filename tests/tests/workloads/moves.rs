@@ -91,3 +91,34 @@ fn a_unit_that_comes_again_is_known_at_once() -> Result<()> {
     agent.stop()?;
     Ok(())
 }
+
+/// The kernel programs look at 16 levels of cgroups: what is below counts as what is above.
+#[test]
+fn a_cgroup_below_the_16th_level_counts_as_those_above_it() -> Result<()> {
+    const POLICY: &str = "[[workload]]\nname = \"above\"\ncgroup = [\"{slice}/top\"]\n\n\
+                          [[workload]]\nname = \"at the end\"\ncgroup = [\"/**/l15\"]\n\n\
+                          [[workload]]\nname = \"below\"\ncgroup = [\"/**/l16\"]\n";
+    let scene = Scene::new(&["above", "at the end", "below"])?;
+    let agent = scene.agent(Mode::Enforce, POLICY)?;
+    // The root is level 0, the slice 1.
+    let mut path = String::from("top");
+    let mut groups = vec![scene.slice.below(&path)?];
+    for level in 3..=20 {
+        path += &format!("/l{level}");
+        groups.push(scene.slice.below(&path)?);
+    }
+    groups.reverse();
+    let at = |level: usize| groups.get(20 - level);
+    for (level, workloads) in [
+        (2, &["above"][..]),
+        (14, &["above"]),
+        (15, &["above", "at the end"]),
+        (20, &["above", "at the end"]),
+    ] {
+        let group = at(level).ok_or_else(|| anyhow::anyhow!("no level {level}"))?;
+        let mut life = Life::start(scene.program(&scene.place.join("b"), group)?)?;
+        assert_eq!(scene.workloads(&mut life)?, workloads, "level {level}");
+    }
+    agent.stop()?;
+    Ok(())
+}

@@ -89,13 +89,13 @@ impl Databases {
     ) -> (Vec<Connections>, Vec<DatabaseTraffic>) {
         let of_databases = decisions.iter().filter(|decided| decided.rule_kind == RuleKind::Database);
         let used = of_databases.map(|decided| &*decided.rule).collect();
-        let adopted = guard(&held.adopted).clone();
+        let (adopted, gone) = (guard(&held.adopted).clone(), guard(&held.gone).clone());
         let (mut connections, mut traffic) = (Vec::new(), Vec::new());
         for slot in slots(names, self.workloads, &used, &adopted) {
             self.add_connections(&slot, &mut connections);
             if slot.direction != Direction::Source {
-                let adopted = adopted.get(&slot.index).copied().unwrap_or(0);
-                traffic.extend(self.traffic(&slot, adopted));
+                let of = |counts: &BTreeMap<u32, u64>| counts.get(&slot.index).copied().unwrap_or(0);
+                traffic.extend(self.traffic(&slot, of(&adopted), of(&gone)));
             }
         }
         (connections, traffic)
@@ -119,14 +119,14 @@ impl Databases {
         }
     }
 
-    fn traffic(&self, slot: &Slot, adopted: u64) -> Option<DatabaseTraffic> {
+    fn traffic(&self, slot: &Slot, adopted: u64, gone: u64) -> Option<DatabaseTraffic> {
         let cpus = self.traffic.get(&slot.index, 0).ok()?;
         let mut sum = DatabaseTraffic {
             database: Arc::clone(slot.database),
             direction: slot.direction,
             workload: slot.workload.cloned(),
             opened: adopted,
-            closed: 0,
+            closed: gone,
             received: 0,
             sent: 0,
             lifetimes: Lifetimes::default(),

@@ -40,12 +40,13 @@ struct Known {
 type Count = fn(&MapData, usize) -> Option<u64>;
 
 /// Maps whose entries are counted by walking through them. Of the larger ones somebody else keeps the number.
-const COUNTED: [(&str, MapType, Count); 6] = [
+const COUNTED: [(&str, MapType, Count); 7] = [
     ("FILES", MapType::Hash, |data, most| entries::<FileKey, FileEntry>(data, Map::HashMap, most)),
     ("MOUNTS", MapType::Hash, |data, most| entries::<FileKey, Mount>(data, Map::HashMap, most)),
     ("CGROUPS", MapType::Hash, |data, most| entries::<u64, WorkloadSet>(data, Map::HashMap, most)),
     ("LISTENERS", MapType::Hash, |data, most| entries::<u32, Connection>(data, Map::HashMap, most)),
-    ("CONNECTIONS", MapType::LruHash, |data, most| entries::<u64, Connection>(data, Map::LruHashMap, most)),
+    ("CONNECTIONS", MapType::Hash, |data, most| entries::<u64, Connection>(data, Map::HashMap, most)),
+    ("ATTEMPTS", MapType::LruHash, |data, most| entries::<u64, Connection>(data, Map::LruHashMap, most)),
     ("REFUSED", MapType::LruHash, |data, most| entries::<SenderKey, u64>(data, Map::LruHashMap, most)),
 ];
 

@@ -108,6 +108,11 @@ impl<'a> Files<'a> {
         files
     }
 
+    /// Where files are looked for.
+    pub(super) fn tree(&self) -> Option<&'a Tree> {
+        self.tree
+    }
+
     /// The files that the policy names by path, as the kernel programs know them.
     #[must_use]
     pub fn known(&self) -> &HashMap<FileKey, FileEntry> {

@@ -22,7 +22,7 @@ pub struct Reason {
     pub why: String,
 }
 
-fn reason(key: &'static str, why: impl Into<String>) -> Option<Reason> {
+pub(super) fn reason(key: &'static str, why: impl Into<String>) -> Option<Reason> {
     Some(Reason { key, why: why.into() })
 }
 
@@ -41,15 +41,22 @@ impl Asker<'_> {
 
     fn why_not_exec(&self, index: usize, asked: &Asked, weighed: &Weighed) -> Option<Reason> {
         let rule: &Exec = self.config.execs.get(index)?;
-        let given = asked.file.as_ref().map_or("", |file| &file.given);
-        let named = weighed.object.rules.contains(index as u16);
-        let files = || patterns(&rule.files);
+        let mut named = weighed.files.iter().map(|(_, member)| member.rules.contains(index as u16));
+        let given: Vec<_> = weighed.files.iter().map(|(file, _)| shown(&file.given)).collect();
+        let several = given.len() > 1;
         match rule.list {
-            ListKind::Deny if !named => {
-                return reason("deny", format!("{} is none of {}", shown(given), files()));
+            ListKind::Deny if !named.any(|named| named) => {
+                let none = if several {
+                    format!("neither {} is", given.join(" nor "))
+                } else {
+                    format!("{} is none", given.join(""))
+                };
+                let of = if several { "one of" } else { "of" };
+                return reason("deny", format!("{none} {of} {}", patterns(&rule.files)));
             }
-            ListKind::Allow if named => {
-                return reason("allow", format!("{} is one of {}", shown(given), files()));
+            ListKind::Allow if named.all(|named| named) => {
+                let each = if several { "are each one of" } else { "is one of" };
+                return reason("allow", format!("{} {each} {}", given.join(" and "), patterns(&rule.files)));
             }
             _ => {}
         }
@@ -240,7 +247,7 @@ fn is_at(rule: &Database, asked: &Asked) -> bool {
         }
 }
 
-fn contains((network, length): &(IpAddr, u8), addr: IpAddr) -> bool {
+pub(super) fn contains((network, length): &(IpAddr, u8), addr: IpAddr) -> bool {
     let same =
         |a: u128, b: u128, width: u32| (a ^ b).checked_shr(width - u32::from(*length)).unwrap_or(0) == 0;
     match (network, addr) {
@@ -254,7 +261,7 @@ fn ip(addr: &Addr) -> IpAddr {
     IpAddr::from(addr.bytes).to_canonical()
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     Text::from(text).quoted().to_string()
 }
 
@@ -276,19 +283,19 @@ fn accounts(accounts: &[Spanned<Account>]) -> String {
     }))
 }
 
-fn ports(ports: &[RangeInclusive<u16>]) -> String {
+pub(super) fn ports(ports: &[RangeInclusive<u16>]) -> String {
     some_of(ports.iter().map(|range| match range.start() == range.end() {
         true => range.start().to_string(),
         false => format!("{}-{}", range.start(), range.end()),
     }))
 }
 
-fn prefixes(prefixes: &[(IpAddr, u8)]) -> String {
+pub(super) fn prefixes(prefixes: &[(IpAddr, u8)]) -> String {
     some_of(prefixes.iter().map(|(addr, length)| format!("{addr}/{length}")))
 }
 
 /// A list, cut where nobody would read on.
-fn some_of(items: impl Iterator<Item = impl Display>) -> String {
+pub(super) fn some_of(items: impl Iterator<Item = impl Display>) -> String {
     const MOST: usize = 8;
     let mut shown: Vec<_> = items.map(|item| item.to_string()).collect();
     let more = shown.len().saturating_sub(MOST);

@@ -20,6 +20,7 @@ pub enum Request {
     /// A process executes a file.
     #[command(after_help = "Examples:\n  \
         monitor explain exec --by /usr/bin/api-server --file /bin/sh\n  \
+        monitor explain exec --by /usr/bin/api-server --script /usr/bin/psql\n  \
         monitor explain exec --by /usr/bin/api-server --file /usr/bin/psql --args --command 'select 1'\n  \
         monitor explain exec --user www-data --file @memfd")]
     Exec(Exec),
@@ -94,9 +95,15 @@ pub struct Exec {
     #[command(flatten)]
     #[serde(flatten)]
     pub who: Who,
-    /// The file that is executed: an absolute path, or @memfd, @deleted, @unplaced. It need not exist here.
+    /// The file that is executed: an absolute path, or @memfd, @deleted, @unplaced. It need not exist here. If it is a script here, it
+    /// is judged with its interpreter; after --script it is that interpreter.
+    #[arg(long, value_name = "FILE", required_unless_present = "script")]
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The script that is executed. What runs is its interpreter: that of its first line, or --file if it can't be read here.
     #[arg(long, value_name = "FILE")]
-    pub file: String,
+    #[serde(default)]
+    pub script: Option<String>,
     /// Its arguments, without the program's own name. Takes all words that follow.
     #[arg(long, value_name = "ARG", num_args = 0.., allow_hyphen_values = true)]
     #[serde(default)]

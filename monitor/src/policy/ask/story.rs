@@ -14,6 +14,9 @@ pub struct Story {
     pub mode: Option<&'static str>,
     /// The rule that decided.
     pub rule: Option<String>,
+    /// Of a script, what comes of it without BPF LSM, where only its interpreter is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_lsm: Option<Brief>,
     /// The table of the policy that it stands in.
     pub rule_kind: &'static str,
     /// What that means, in a sentence.
@@ -26,6 +29,17 @@ pub struct Story {
     pub rules: Vec<Step>,
     /// How many rules after that were not asked.
     pub rules_left: usize,
+}
+
+/// A decision in three words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Brief {
+    /// As in [`Story`].
+    pub verdict: &'static str,
+    /// As in [`Story`].
+    pub mode: Option<&'static str>,
+    /// As in [`Story`].
+    pub rule: Option<String>,
 }
 
 /// Whether the process belongs to a workload.
@@ -63,10 +77,11 @@ impl Asker<'_> {
         let (id, level) = self.scope();
         let in_scope = asked.question.is_in_scope(id, level);
         let decision = reply.map_or(weighed.decision, |reply| reply.decision);
+        let without_lsm = reply.map_or(weighed.without_lsm, |reply| reply.without_lsm);
         let names = self.rule_names(asked);
         let kind = asked.rule_kind();
         let mut rules = Vec::new();
-        for (index, name) in names.iter().enumerate().filter(|_| in_scope) {
+        for (index, name) in names.iter().enumerate().filter(|_| in_scope && !asked.is_never_judged()) {
             let why_not = self.why_not(index, asked, &weighed);
             let decides = why_not.is_none();
             rules.push(Step { rule: name.clone(), decides, why_not });
@@ -80,13 +95,19 @@ impl Asker<'_> {
             "the reasons and the evaluator disagree on {:?}",
             asked.request
         );
-        let rule = names.get(usize::from(decision.rule)).cloned();
+        let Brief { verdict, mode, rule } = self.brief(asked, &decision);
+        let without_lsm = without_lsm.map(|decision| self.brief(asked, &decision));
         let rules_left = names.len() - rules.len();
+        let mut sentence = self.sentence(asked, &weighed, &decision, rule.as_deref(), in_scope);
+        if let Some(other) = &without_lsm {
+            sentence.push_str(&blind(other));
+        }
         Story {
-            verdict: verdict::name(decision.verdict),
-            mode: rule.as_ref().map(|_| Mode::from_code(decision.mode).name()),
-            sentence: self.sentence(asked, &weighed, &decision, rule.as_deref(), in_scope),
+            verdict,
+            mode,
+            sentence,
             rule,
+            without_lsm,
             rule_kind: kind.name(),
             in_scope,
             workloads: match asked.request.who() {
@@ -95,6 +116,17 @@ impl Asker<'_> {
             },
             rules,
             rules_left,
+        }
+    }
+
+    /// A decision, by its names.
+    #[must_use]
+    pub fn brief(&self, asked: &Asked, decision: &Decision) -> Brief {
+        let rule = self.names.rule(asked.rule_kind(), decision.rule).map(|name| name.to_string());
+        Brief {
+            verdict: verdict::name(decision.verdict),
+            mode: rule.as_ref().map(|_| Mode::from_code(decision.mode).name()),
+            rule,
         }
     }
 
@@ -123,6 +155,11 @@ impl Asker<'_> {
         rule: Option<&str>,
         in_scope: bool,
     ) -> String {
+        if asked.is_never_judged() {
+            return "it can only have come over the loopback device, whose packets are never judged (who may connect on this host \
+                    is what `clients` says): it passes"
+                .to_owned();
+        }
         let Some(rule) = rule else {
             return match in_scope {
                 true => "no rule speaks of it: it passes".to_owned(),
@@ -163,16 +200,26 @@ fn outcome(request: &Request, verdict: u8) -> &'static str {
         Request::Exec(_) => {
             "it is refused with EPERM, or killed before its first instruction where the kernel has no BPF LSM"
         }
-        Request::Source(source) if source.from.to_canonical().is_loopback() => {
-            "the packet would be dropped if it came over an interface; this address comes over the loopback device only, \
-             which the kernel programs never judge, so it passes"
-        }
         Request::Source(_) => {
             "the packet is dropped; one of this host itself comes over the loopback device, which is never judged, and passes"
         }
         Request::Unix(_) => "it is refused with EPERM where the kernel has BPF LSM, and passes elsewhere",
         Request::Connect(_) | Request::Bind(_) | Request::Raw(_) => "it is refused with EPERM",
     }
+}
+
+/// What comes of a script where only its interpreter is seen.
+fn blind(other: &Brief) -> String {
+    let what = match (&other.rule, other.verdict, other.mode) {
+        (None, ..) => "no rule speaks of it, and it passes".to_owned(),
+        (Some(rule), "deny" | "kill", Some("enforce")) => {
+            format!("rule {} stops it", crate::event::Text::from(&rule[..]).quoted())
+        }
+        (Some(rule), verdict, _) => {
+            format!("rule {} says {verdict}, and it passes", crate::event::Text::from(&rule[..]).quoted())
+        }
+    };
+    format!(". Without BPF LSM only the interpreter is seen: {what}")
 }
 
 impl Asked {

@@ -231,11 +231,96 @@ fn what_comes_over_the_loopback_device_is_said_to_pass() {
     with(POLICY, |asker| {
         for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             let told = told(asker, loopback);
-            assert!(told.contains("loopback device only") && told.ends_with("so it passes"), "{told}");
+            assert!(told.contains("over the loopback device") && told.ends_with("it passes"), "{told}");
+            let request =
+                format!(r#"{{"source": {{"from": "{loopback}", "to_port": 5432, "to": "10.0.0.1"}}}}"#);
+            assert_eq!(answer(asker, &request), ("none".to_owned(), String::new(), vec![]), "{loopback}");
         }
         let told = told(asker, "10.0.3.7");
         assert!(told.contains("the packet is dropped; one of this host itself"), "{told}");
     });
+}
+
+const SCRIPTS: &str = r#"
+mode = "enforce"
+[[exec]]
+name = "reported"
+deny = ["/no/bin/sh"]
+user = ["seen"]
+action = "alert"
+[[exec]]
+name = "scripts"
+deny = ["/no/tmp/**"]
+[[exec]]
+name = "killed"
+deny = ["/no/opt/**"]
+action = "kill"
+[[exec]]
+name = "dumps"
+deny = ["/no/bin/sh"]
+args = { glob = ["--dump"] }
+[[exec]]
+name = "listed"
+user = ["listed"]
+allow = ["/no/bin/sh", "/no/bin/own"]
+"#;
+
+#[test]
+fn a_script_is_judged_with_its_interpreter() {
+    let rows: &[(&str, &str, &str, &str, &str)] = &[
+        // Refused alone, although an earlier rule speaks of the interpreter.
+        ("/no/tmp/x", "seen", "deny", "scripts", "alert reported"),
+        ("/no/bin/own", "seen", "alert", "reported", "alert reported"),
+        ("/no/opt/x", "other", "kill", "killed", "none "),
+        ("/no/bin/other", "listed", "deny", "listed", "none "),
+        ("/no/bin/own", "listed", "none", "", "none "),
+    ];
+    with(SCRIPTS, |asker| {
+        for (script, user, verdict, rule, blind) in rows {
+            let request = serde_json::json!({"exec": {"script": script, "file": "/no/bin/sh", "user": user}});
+            let asked = asker.ask(&serde_json::from_value(request).unwrap()).unwrap();
+            let story = asker.explain(&asked, None);
+            let without = story.without_lsm.as_ref().unwrap();
+            let without = format!("{} {}", without.verdict, without.rule.as_deref().unwrap_or_default());
+            let found = (story.verdict, story.rule.as_deref().unwrap_or_default(), &without[..]);
+            assert_eq!(found, (*verdict, *rule, *blind), "{script} {user}: {}", story.sentence);
+            assert!(story.sentence.contains("Without BPF LSM"), "{}", story.sentence);
+        }
+        // The interpreter gets the script as an argument, before the others.
+        let request = r#"{"exec": {"script": "--dump", "file": "/no/bin/sh"}}"#;
+        assert!(asker.ask(&serde_json::from_str(request).unwrap()).is_err(), "no absolute path");
+        let request = r#"{"exec": {"script": "/no/x", "file": "/no/bin/sh", "args": ["--dump"]}}"#;
+        assert_eq!(answer(asker, request).1, "dumps");
+    });
+}
+
+#[test]
+fn a_script_of_this_host_is_followed_to_what_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("real"), "\x7fELF").unwrap();
+    std::fs::write(path("inner"), format!("#!{} -i\n", path("real"))).unwrap();
+    std::fs::write(path("outer"), format!("#! {}\t-o x \n", path("inner"))).unwrap();
+    let tree = Tree::open().unwrap();
+    let config = Config::from_text("").unwrap();
+    let mut asker = Asker::new(&config, Some(&tree)).unwrap();
+    let mut ask = |request: serde_json::Value| {
+        asker.ask(&serde_json::from_value(serde_json::json!({"exec": request})).unwrap())
+    };
+    for key in ["file", "script"] {
+        let asked = ask(serde_json::json!({key: path("outer"), "args": ["a"]})).unwrap();
+        let scripts: Vec<_> = asked.scripts.iter().map(|file| file.given.clone()).collect();
+        assert_eq!(scripts, [path("outer"), path("inner")]);
+        assert_eq!(asked.file.unwrap().given, path("real"));
+        let question = &asked.question;
+        let args = String::from_utf8_lossy(&question.args[..question.args_len.into()]).into_owned();
+        let wanted = [&path("real")[..], "-i", &path("inner"), "-o x", &path("outer"), "a", ""].join("\0");
+        assert_eq!(args, wanted);
+    }
+    assert!(ask(serde_json::json!({"script": path("real")})).is_err(), "no script");
+    assert!(ask(serde_json::json!({})).is_err(), "nothing said");
+    std::fs::write(path("loop"), format!("#!{}\n", path("loop"))).unwrap();
+    assert!(ask(serde_json::json!({"file": path("loop")})).is_err(), "itself");
 }
 
 #[test]

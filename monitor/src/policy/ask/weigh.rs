@@ -19,8 +19,13 @@ pub(super) struct Weighed {
     pub(super) process: Process,
     /// By its cgroup, user and group.
     pub(super) places: [WorkloadSet; 3],
-    /// What policy says of the file or socket that is asked for.
+    /// What policy says of the socket that is asked for.
     pub(super) object: Membership,
+    /// The files that were judged together, and what policy says of them: a script with its interpreter, or one of them alone if
+    /// that is refused.
+    pub(super) files: Vec<(Located, Membership)>,
+    /// Of a script, the decision where only its interpreter is seen.
+    pub(super) without_lsm: Option<Decision>,
     /// Exec rules whose condition on arguments holds.
     pub(super) met: RuleSet,
     /// The rules that speak of it.
@@ -33,7 +38,8 @@ impl Asker<'_> {
     #[must_use]
     pub fn decide(&mut self, asked: &Asked) -> Reply {
         let weighed = self.weigh(asked);
-        Reply { decision: weighed.decision, workloads: weighed.process.workloads }
+        let Weighed { decision, without_lsm, .. } = weighed;
+        Reply { decision, workloads: weighed.process.workloads, without_lsm }
     }
 
     /// Decides, and keeps what was found out.
@@ -47,15 +53,20 @@ impl Asker<'_> {
             process,
             places,
             object: Membership::NONE,
+            files: Vec::new(),
+            without_lsm: None,
             met: RuleSet::EMPTY,
             candidates: RuleSet::EMPTY,
             decision: Decision::NONE,
         };
         let (id, level) = self.scope();
-        let in_scope = question.is_in_scope(id, level);
+        if question.kind == kind::EXEC {
+            self.weigh_exec(asked, &mut found, question.is_in_scope(id, level));
+            return found;
+        }
+        let in_scope = question.is_in_scope(id, level) && !asked.is_never_judged();
         self.weigh_object(asked, &mut found);
         let rules = match question.kind {
-            kind::EXEC => &self.policy.exec_rules[..],
             kind::RAW => self.policy.raw_rule.as_slice(),
             other => &self.policy.database_rules[direction(other) as usize][..],
         };
@@ -70,18 +81,43 @@ impl Asker<'_> {
         found
     }
 
+    /// Decides about an exec: if there are several files, first about each alone, as the security hook does; then about what the
+    /// tracepoint sees.
+    fn weigh_exec(&self, asked: &Asked, found: &mut Weighed, in_scope: bool) {
+        let (policy, question) = (&self.policy, &asked.question);
+        let args = &question.args[..usize::from(question.args_len)];
+        found.met = policy.globs.tagged(tag::ARGUMENTS, args).rules;
+        let judge = |candidates: &RuleSet| match in_scope {
+            true => decide(&&policy.exec_rules[..], candidates, &found.process.workloads),
+            false => Decision::NONE,
+        };
+        let candidates = |member: &Membership| policy.masks.exec_candidates(&member.rules);
+        let together = |files: &[(Located, Membership)]| {
+            let mut all = RuleSet::EMPTY;
+            files.iter().for_each(|(_, member)| all.add(&candidates(member)));
+            judge(&policy.masks.with_arguments(&all, &found.met, question.args_cut != 0))
+        };
+        let known = |file: &Located| (file.clone(), self.file(file));
+        let mut files: Vec<_> = asked.scripts.iter().chain(&asked.file).map(known).collect();
+        if files.len() > 1 {
+            found.without_lsm = Some(together(&files[files.len() - 1..]));
+            let refusal =
+                |(_, member): &(Located, Membership)| policy.masks.refusal(judge(&candidates(member)));
+            if let Some(at) = files.iter().position(|file| refusal(file) != Decision::NONE) {
+                files = vec![files.swap_remove(at)];
+                found.decision = refusal(&files[0]);
+                found.files = files;
+                return;
+            }
+        }
+        found.decision = together(&files);
+        found.files = files;
+    }
+
     /// Finds the rules that speak of what is asked for.
     fn weigh_object(&self, asked: &Asked, found: &mut Weighed) {
         let (policy, question) = (&self.policy, &asked.question);
         match question.kind {
-            kind::EXEC => {
-                found.object = asked.file.as_ref().map_or(Membership::NONE, |file| self.file(file));
-                let args = &question.args[..usize::from(question.args_len)];
-                found.met = policy.globs.tagged(tag::ARGUMENTS, args).rules;
-                let candidates = policy.masks.exec_candidates(&found.object.rules);
-                let cut = question.args_cut != 0;
-                found.candidates = policy.masks.with_arguments(&candidates, &found.met, cut);
-            }
             kind::UNIX_CONNECT | kind::UNIX_BIND => {
                 let path = asked.socket.as_deref().filter(|path| path.len() <= limits::PATH);
                 found.object = path.map_or(Membership::NONE, |path| policy.globs.tagged(tag::SOCKET, path));

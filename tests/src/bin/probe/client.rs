@@ -101,7 +101,7 @@ fn begin_connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<OwnedFd
     }
 }
 
-/// `flood to=ADDRESS [count=N] [seconds=S] [rate=R] [size=BYTES] [merged=N]`: datagrams as fast as possible, or R a
+/// `flood to=ADDRESS [from=ADDRESS] [count=N] [seconds=S] [rate=R] [size=BYTES] [merged=N]`: datagrams as fast as possible, or R a
 /// second, until either bound is reached, or as many of them at once in one packet that a card would cut; tells how many sends the
 /// kernel took.
 pub fn flood(words: &Words) -> Result<()> {
@@ -115,7 +115,8 @@ pub fn flood(words: &Words) -> Result<()> {
     if count == u64::MAX && seconds == Duration::MAX {
         bail!("count=N or seconds=S is missing");
     }
-    let socket = UdpSocket::bind(any(to)).context("binding")?;
+    let from = words.addresses("from")?.first().copied().unwrap_or(any(to));
+    let socket = UdpSocket::bind(from).with_context(|| format!("binding to {from}"))?;
     socket.connect(to).with_context(|| format!("connecting to {to}"))?;
     if merged.is_some() {
         net::set(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, size as i32).context("asking for UDP_SEGMENT")?;

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, IoSlice, Read, Write},
     mem,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::{
@@ -27,15 +27,15 @@ use crate::{
     words::Words,
 };
 
-/// `give listen=PATH to=ADDRESS [connected=1]`: hands a TCP socket of the address's family to each program that asks at
-/// PATH, connected first if so told; until standard input closes.
+/// `give listen=PATH to=ADDRESS [connected=1|listening=1]`: hands a TCP socket of the address's family to each program that asks at
+/// PATH, connected to the address first, or listening there, if so told; until standard input closes.
 pub fn give(words: &Words) -> Result<()> {
     let to = words.address("to")?;
-    let connected = words.get("connected").is_some();
+    let (connected, listening) = (words.get("connected").is_some(), words.get("listening").is_some());
     let listener = UnixListener::bind(words.path("listen")?).context("listening")?;
     thread::spawn(move || {
         for caller in listener.incoming().flatten() {
-            if let Err(error) = give_one(&caller, to, connected) {
+            if let Err(error) = give_one(&caller, to, connected, listening) {
                 eprintln!("probe: handing over a socket: {error}");
             }
         }
@@ -44,11 +44,15 @@ pub fn give(words: &Words) -> Result<()> {
     until_stdin_closes()
 }
 
-fn give_one(caller: &UnixStream, to: SocketAddr, connected: bool) -> io::Result<()> {
+fn give_one(caller: &UnixStream, to: SocketAddr, connected: bool, listening: bool) -> io::Result<()> {
     let to = Address::ip(to);
     let socket = net::socket(to.family(), libc::SOCK_STREAM, 0)?;
     if connected {
         net::connect(&socket, &to)?;
+    }
+    if listening {
+        net::bind(&socket, &to)?;
+        net::listen(&socket)?;
     }
     send(caller, socket.as_fd())
 }
@@ -134,6 +138,17 @@ pub fn speak(words: &Words) -> Result<()> {
     outcomes.add(&socket.write_all(words.text("tag").unwrap_or("-").as_bytes()));
     say(&outcomes.json());
     until_stdin_closes()
+}
+
+/// `accept from=PATH`: takes the listening socket that a `give` at PATH hands out, says so, and tells what the first client says.
+pub fn accept(words: &Words) -> Result<()> {
+    let listener = TcpListener::from(take(words).context("taking a socket")?);
+    say(&json!({ "pid": std::process::id() }));
+    let (mut stream, _) = listener.accept().context("accepting")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).context("reading")?;
+    say(&json!({ "said": said }));
+    Ok(())
 }
 
 /// `stay to=ADDRESS[,ADDRESS]... [tag=TEXT]`: connects and stays; tells when the other side ended a connection, and how

@@ -1,5 +1,6 @@
 //! Launchers: every way a program gets to run.
 
+pub mod overfull;
 pub mod turn;
 
 use std::{

@@ -13,6 +13,7 @@ mod mount;
 mod net;
 mod obey;
 mod persist;
+mod ring;
 mod serve;
 mod talk;
 mod unix;
@@ -59,12 +60,15 @@ fn run(words: &Words) -> Result<()> {
         "bind" => bind::bind(words),
         "raw" => bind::raw(words),
         "give" => hand::give(words),
+        "accept" => hand::accept(words),
         "inherit" => hand::inherit(words),
         "speak" => hand::speak(words),
         "stay" => hand::stay(words),
         "spawn" => launch::spawn(words),
         "fork" => launch::fork(words),
+        "overfull" => launch::overfull::overfull(words),
         "obey" => obey::obey(),
+        "ring" => ring::ring(words),
         "persist" => persist::persist(words),
         "hold" => hold(),
         "exit" => std::process::exit(words.number("code")?.unwrap_or(0)),

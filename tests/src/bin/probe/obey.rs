@@ -60,15 +60,18 @@ fn line() -> Result<Option<String>> {
     Ok(None)
 }
 
-/// `fork [how=plain|double|clone-parent]`: a child goes on in the place of this process, which only stays for as long as
-/// somebody does. With `double` the child's parent has ended; with `clone-parent` its parent is this process's own.
+/// `fork [how=plain|double|clone-parent] [pid=N]`: a child goes on in the place of this process, which only stays for as long as
+/// somebody does; with that pid if one is given. With `double` the child's parent has ended; with `clone-parent` its parent is this process's own.
 fn fork(words: &Words) -> Result<()> {
     let (life, alive) = life()?;
     io::stdout().flush()?;
     let how = words.text("how").unwrap_or("plain");
     let flags = c_long::from(libc::SIGCHLD)
         | if how == "clone-parent" { c_long::from(libc::CLONE_PARENT) } else { 0 };
-    let child = clone(flags)?;
+    let child = match words.number::<i32>("pid")? {
+        Some(pid) => clone_as(pid)?,
+        None => clone(flags)?,
+    };
     if child == 0 {
         drop(life);
         // Open until the last of those who go on ends, over execs too.
@@ -106,6 +109,20 @@ fn clone(flags: c_long) -> Result<i32> {
     // SAFETY: one thread; the child goes on with a copy of its memory, as after a fork.
     let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     if child == -1 { Err(io::Error::last_os_error()).context("clone") } else { Ok(child as i32) }
+}
+
+/// A child with this pid, which nobody has.
+fn clone_as(pid: i32) -> Result<i32> {
+    let wanted = [pid];
+    // SAFETY: all zeroes is a valid value: no pointers that are used.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.set_tid = wanted.as_ptr() as u64;
+    arguments.set_tid_size = 1;
+    // SAFETY: the structure is as long as is said; one thread, and the child goes on with a copy of its memory.
+    let child =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    if child == -1 { Err(io::Error::last_os_error()).context("clone3") } else { Ok(child as i32) }
 }
 
 /// A grandchild goes on when its parent has ended.

@@ -50,6 +50,8 @@ const WAYS: &[(&str, Way)] = &[
     ("sendto-connected", sendto_connected),
     ("sendmsg", sendmsg),
     ("sendmmsg", sendmmsg),
+    ("udplite", udp_lite),
+    ("raw", raw),
 ];
 
 /// The way with this name.
@@ -141,6 +143,25 @@ fn udp(talk: &Talk<'_>) -> io::Result<()> {
     let socket = UdpSocket::bind(any(talk.to))?;
     socket.connect(talk.to)?;
     socket.send(talk.tag.as_bytes()).map(drop)
+}
+
+/// Over a protocol that is much like UDP.
+fn udp_lite(talk: &Talk<'_>) -> io::Result<()> {
+    let to = Address::ip(talk.to);
+    let socket = net::socket(to.family(), libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE).map_err(unsupported)?;
+    net::connect(&socket, &to)?;
+    // Nobody listens: whether it may be sent is all there is to see.
+    net::send_to(&socket, talk.tag.as_bytes(), 0, &to)
+}
+
+/// A datagram made by hand, over IPv4.
+fn raw(talk: &Talk<'_>) -> io::Result<()> {
+    let to = Address::ip(SocketAddr::new(talk.to.ip(), 0));
+    let socket = net::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_UDP)?;
+    let length = 8 + talk.tag.len() as u16;
+    let mut datagram = [40_000_u16, talk.to.port(), length, 0].map(u16::to_be_bytes).concat();
+    datagram.extend(talk.tag.as_bytes());
+    net::send_to(&socket, &datagram, 0, &to)
 }
 
 fn sendto(talk: &Talk<'_>) -> io::Result<()> {
