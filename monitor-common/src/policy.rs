@@ -123,11 +123,13 @@ pub enum RuleKind {
     RateLimit = 2,
     /// `[raw_sockets]`, of which there is one.
     RawSockets = 3,
+    /// `[[listen]]`. The kernel programs know these as [`RuleKind::Database`] rules that come after the others.
+    Listen = 4,
 }
 
 impl RuleKind {
     /// All, in the order of their codes.
-    pub const ALL: [Self; 4] = [Self::Exec, Self::Database, Self::RateLimit, Self::RawSockets];
+    pub const ALL: [Self; 5] = [Self::Exec, Self::Database, Self::RateLimit, Self::RawSockets, Self::Listen];
 
     /// The name of its table in the policy file.
     #[must_use]
@@ -137,6 +139,7 @@ impl RuleKind {
             Self::Database => "database",
             Self::RateLimit => "rate_limit",
             Self::RawSockets => "raw_sockets",
+            Self::Listen => "listen",
         }
     }
 }

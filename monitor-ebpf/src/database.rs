@@ -19,7 +19,9 @@ use crate::{
     context,
     emit::{self, count, emit_finding, header},
     global,
-    maps::{ADDRESSES, CLIENT_RULES, DATABASE_PORTS, REFUSED, SENDERS, SERVER_RULES, SOURCE_RULES},
+    maps::{
+        ADDRESSES, CLIENT_RULES, DATABASE_PORTS, LISTEN_PORTS, REFUSED, SENDERS, SERVER_RULES, SOURCE_RULES,
+    },
     policy::{self, by_port},
     subject::{judges, masks},
 };
@@ -34,10 +36,23 @@ pub fn rules_for(direction: Direction) -> &'static Array<Rule> {
     }
 }
 
-/// The database rules that have the port of an endpoint.
+/// The rules that have the port of an endpoint: those about databases, and of who wants to listen there also those about that.
 #[inline(always)]
-pub fn with_port(end: &Endpoint) -> RuleSet {
-    by_port(&DATABASE_PORTS, end.protocol, end.port)
+pub fn with_port(direction: Direction, end: &Endpoint) -> RuleSet {
+    let databases = by_port(&DATABASE_PORTS, end.protocol, end.port);
+    if direction != Direction::Server {
+        return databases;
+    }
+    let mut found = databases.or(&by_port(&LISTEN_PORTS, end.protocol, end.port));
+    // VERIFIER: one state, whichever of the tables had something.
+    policy::blur(&mut found);
+    found
+}
+
+/// Whether a decision about an endpoint is that of a database rule.
+#[inline(always)]
+pub fn is_of_database(decision: &Decision, end: &Endpoint) -> bool {
+    decision.rule != NO_RULE && by_port(&DATABASE_PORTS, end.protocol, end.port).contains(decision.rule)
 }
 
 /// The database rules that speak of an endpoint, of those that have its port.
@@ -65,7 +80,7 @@ fn listed(table: &'static LpmTrie<Addr, RuleSet>, addr: Addr, masks: &'static Ma
 /// Decides on what a process asks for.
 #[inline(always)]
 pub fn decide(direction: Direction, end: &Endpoint, workloads: &WorkloadSet) -> Decision {
-    decide_among(direction, end, &with_port(end), workloads)
+    decide_among(direction, end, &with_port(direction, end), workloads)
 }
 
 /// The same for who has looked its port up.

@@ -172,7 +172,7 @@ fn of_database(question: &Question, scratch: &mut Scratch, workloads: &WorkloadS
         add_globs(scratch, Some(tag::SOCKET));
         unix::candidates(direction, &scratch.member.rules)
     } else {
-        database::candidates(direction, &question.to, &database::with_port(&question.to))
+        database::candidates(direction, &question.to, &database::with_port(direction, &question.to))
     };
     // VERIFIER: the candidates go through the buffer, so that there is one state to decide from, whichever they are.
     // SAFETY: a field of a live reference; volatile, so that it is written and read.

@@ -166,6 +166,10 @@ pub static RAW_RULES: Array<Rule> = Array::with_max_entries(1, 0);
 #[map]
 pub static DATABASE_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);
 
+/// The same for rules about who may listen: apart, so that connections to ports that only these speak of cost nothing.
+#[map]
+pub static LISTEN_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);
+
 /// Which rate limits are in force: one entry. Tables of them have a half for each of two generations.
 #[map]
 pub static RATE_STATE: Array<RateState> = Array::with_max_entries(1, 0);

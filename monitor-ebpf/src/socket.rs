@@ -115,7 +115,7 @@ fn connect(context: &SockAddrContext, remote: Endpoint, noted: u16) -> i32 {
         return PASS;
     }
     count(Kind::Connect, Count::Seen);
-    let by_port = database::with_port(&remote);
+    let by_port = database::with_port(Direction::Client, &remote);
     if by_port.is_empty() && noted & flags::DATAGRAM == 0 && unwanted(Kind::Connect) {
         return PASS;
     }
@@ -256,7 +256,7 @@ fn listening(sock: Object) {
     policy::blur(&mut local);
     // Its bind was counted; who never bound it, or did so before the policy, can be reported only.
     let mut decision = database::decide(Direction::Server, &local, &process.workloads);
-    if decision.rule != NO_RULE {
+    if database::is_of_database(&decision, &local) {
         traffic::listens(&decision, &local, &process, pid);
     }
     if decision.is_finding() {

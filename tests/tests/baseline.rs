@@ -22,6 +22,7 @@ use tests::{
 const SHELLS: &str = include_str!("../../policies/90-shells.toml");
 const EXECUTION: &str = include_str!("../../policies/90-execution.toml");
 const CLIENTS: &str = include_str!("../../policies/90-database-clients.toml");
+const LISTENERS: &str = include_str!("../../policies/90-listeners.toml");
 const DUMPS: &str = include_str!("../../policies/90-dump-tools.toml");
 const SCANS: &str = include_str!("../../policies/90-database-scans.toml");
 
@@ -167,6 +168,70 @@ fn dumps_outside_of_backups_are_reported() -> Result<()> {
     scene.spawn("api.service", &probe, &dump, 3, &["--file=x"])?;
     scene.spawn("session-1.scope", &probe, &client, 1, &save)?;
     reported(agent, &[("dump tool outside of a backup", 3), ("dump by a client outside of a backup", 1)])
+}
+
+/// The outcome of binding and listening.
+fn binds(program: Program, to: &str, way: &str) -> Result<Value> {
+    Ok(program.arg("bind").with("to", to).with("way", way).json(deadline(20.0))?[to].clone())
+}
+
+#[test]
+fn a_listener_that_nobody_knows_is_reported() -> Result<()> {
+    let (scene, netns) = (Scene::new()?, Netns::new()?);
+    let (known, other) = (scene.place.copy("probe", "sbin/nginx")?, scene.place.copy("probe", "bin/tool")?);
+    let program = |path: &Path| Program::new(path).within(&netns)?.inside(&scene.slice);
+    let agent = scene.agent(LISTENERS, Some(&netns))?;
+    for (path, to) in [(&known, "0.0.0.0:80"), (&other, "127.0.0.1:40000")] {
+        assert_eq!(binds(program(path)?, to, "tcp")?, json!({ "ok": 1 }), "{to}");
+    }
+    for (to, way) in [("127.0.0.1:4444", "tcp"), ("[::1]:4444", "tcp"), ("0.0.0.0:53", "udp")] {
+        assert_eq!(binds(program(&other)?, to, way)?, json!({ "ok": 1 }), "{to}");
+    }
+    // A client of such a port is nobody's business.
+    let server = Server::start(&scene.place, Some(&netns), &["127.0.0.1:4445"], &[])?;
+    let client = program(&other)?.arg("connect").with("to", server.tcp()[0].to_string()).with("count", "4");
+    assert_eq!(client.json(deadline(20.0))?, json!({ "ok": 4 }));
+    // Two TCP servers, each at its bind and when it listens.
+    reported(agent, &[("unknown listener", 5)])
+}
+
+/// A rule about listening that acts, after one about a database that speaks of the same port.
+#[test]
+fn who_is_not_on_the_list_does_not_listen() -> Result<()> {
+    let (scene, netns) = (Scene::new()?, Netns::new()?);
+    let (web, base) = (scene.place.copy("probe", "web")?, scene.place.copy("probe", "base")?);
+    let program = |path: &Path| Program::new(path).within(&netns)?.inside(&scene.slice);
+    let rules = format!(
+        "[[workload]]\nname = \"web\"\nexe = [{web:?}]\n[[workload]]\nname = \"base\"\nexe = [{base:?}]\n\
+         [[listen]]\nname = \"services\"\nallow = [\"web\"]\naction = \"deny\"\n\
+         [[database]]\nname = \"orders\"\nports = [5432]\nservers = [\"base\"]\n"
+    );
+    let cases = [(&web, 80, true), (&base, 80, false), (&web, 5432, false), (&base, 5432, true)];
+    for (path, port, _) in cases {
+        let to = format!("127.0.0.1:{port}");
+        assert_eq!(binds(program(path)?, &to, "tcp")?, json!({ "ok": 1 }), "control: {to}");
+    }
+    for mode in Mode::BOTH {
+        let agent = Setup::new(mode, &scene.slice).within(&netns).rules(&rules).start()?;
+        for (path, port, may) in cases {
+            let outcome = if may || mode == Mode::Observe { "ok" } else { "EPERM" };
+            let (to, name) = (format!("127.0.0.1:{port}"), path.display());
+            assert_eq!(binds(program(path)?, &to, "tcp")?, json!({ outcome: 1 }), "{name} at {to}, {mode:?}");
+        }
+        let denied = [("rule", "services"), ("kind", "listen"), ("verdict", "deny"), ("mode", mode.name())];
+        agent.wait_for_metric("monitor_findings_total", &denied, 1.0, deadline(10.0))?;
+        let all = agent.metrics()?;
+        assert_eq!(all.sum("monitor_database_connections_total", &[("database", "services")]), 0.0);
+        let finding =
+            agent.records().wait_for("the finding", deadline(20.0), |record| record["rule"] == "services")?;
+        assert_eq!(
+            (&finding["rule_kind"], &finding["kind"]),
+            (&"listen".into(), &"bind".into()),
+            "{finding}"
+        );
+        agent.stop()?;
+    }
+    Ok(())
 }
 
 #[test]

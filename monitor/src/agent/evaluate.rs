@@ -42,6 +42,7 @@ impl Evaluator {
         let policy = asker.policy();
         let sizes = Sizes {
             databases: policy.database_rules[0].len(),
+            listens: policy.listen_ports.len(),
             rate_limits: 0,
             source_sets: policy.source_sets,
             rings: Rings::NONE,

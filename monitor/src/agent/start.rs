@@ -163,8 +163,8 @@ pub(super) fn start(
     let settings = Settings { source_sets, events, ..ground.settings(&scope, exec_lsm, wanted) };
     let settings = Settings { generation: next_generation(around, before), ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
-    let rings = config.agent.rings;
-    let sizes = Sizes { databases, rate_limits, source_sets, rings, room: around.room };
+    let (listens, rings) = (config.listens.len(), config.agent.rings);
+    let sizes = Sizes { databases, listens, rate_limits, source_sets, rings, room: around.room };
     let (mut kernel, control, settings) = open(ground, settings, sizes, around, known.is_some())?;
     if let Some(pins) = &around.pins
         && let Some(map) = pins.shared_map("DELIVERED")

@@ -16,7 +16,7 @@ use crate::{
 
 /// An empty policy's maps.
 const NOTHING: Sizes =
-    Sizes { databases: 0, rate_limits: 0, source_sets: 0, rings: Rings::NONE, room: Room::USUAL };
+    Sizes { databases: 0, listens: 0, rate_limits: 0, source_sets: 0, rings: Rings::NONE, room: Room::USUAL };
 
 /// Loads some of the programs once, attaches none; what the verifier said of each.
 pub fn programs(ground: &Ground, wanted: impl Fn(&Probe) -> bool) -> Result<Vec<Loaded>> {

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((checked.stderr.as_str(), checked.failed), ("", false), "{}", checked.stdout);
         for path in &args.files {
             let text = std::fs::read_to_string(path).unwrap();
-            let rules = ["exec", "database", "rate_limit"]
+            let rules = ["exec", "database", "listen", "rate_limit"]
                 .map(|kind| text.matches(&format!("\n[[{kind}]]\n")).count());
             let rules: usize = rules.iter().sum();
             assert!(rules > 0 && text.contains("# False positives: "), "{}", path.display());

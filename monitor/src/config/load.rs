@@ -14,7 +14,7 @@ use toml_spanner::Span;
 
 use super::diagnostic::{Diagnostic, Report, Severity};
 use super::limits::{MAX_FILE_BYTES, MAX_FRAGMENTS};
-use super::model::{Config, Mode};
+use super::model::{Config, Database, Mode};
 use super::resolve::resolve;
 use super::source::{Place, Source, Sources, quoted};
 use super::syntax;
@@ -163,6 +163,7 @@ impl Config {
             ("[[sink]]", old.sinks != new.sinks),
             ("[[workload]]", old.workloads != new.workloads),
             ("[[database]]", old.databases != new.databases),
+            ("[[listen]]", old.listens != new.listens),
             ("[[exec]]", old.execs != new.execs),
             ("[raw_sockets]", old.raw_sockets != new.raw_sockets),
             ("how [packets] attaches to interfaces", attaches(&old) != attaches(&new)),
@@ -199,7 +200,8 @@ impl Config {
             }
         };
         self.execs.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
-        self.databases.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
+        let listening = self.databases.iter_mut().chain(&mut self.listens);
+        listening.for_each(|rule| set(&rule.name, &mut rule.mode));
         self.rate_limits.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
         if let Some(raw) = &mut self.raw_sockets {
             set(RuleKind::RawSockets.name(), &mut raw.mode);
@@ -215,10 +217,15 @@ impl Config {
         found
     }
 
+    /// The rules about databases and about who may listen, as the kernel programs count them.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Database> {
+        self.databases.iter().chain(&self.listens)
+    }
+
     /// The names of all rules.
     pub fn rule_names(&self) -> impl Iterator<Item = &str> {
         let execs = self.execs.iter().map(|rule| &*rule.name);
-        let databases = self.databases.iter().map(|rule| &*rule.name);
+        let databases = self.endpoints().map(|rule| &*rule.name);
         let limits = self.rate_limits.iter().map(|rule| &*rule.name);
         execs
             .chain(databases)

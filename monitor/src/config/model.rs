@@ -39,6 +39,9 @@ pub struct Config {
     pub workloads: Vec<Workload>,
     /// Database rules in file order; the first decides that speaks of the port or socket and of the same side.
     pub databases: Vec<Database>,
+    /// Who may listen where, in file order: written as databases that have `ports` and `servers` only. They come after
+    /// [`Config::databases`]: the kernel programs know both as one list.
+    pub listens: Vec<Database>,
     /// Exec rules in file order; the first that matches decides.
     pub execs: Vec<Exec>,
     /// How packets are counted for rate limits.

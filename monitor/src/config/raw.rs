@@ -14,7 +14,7 @@ use toml_spanner::Toml;
 
 pub(crate) use packets::{PacketInterface, Packets, Penalty, RateLimit};
 pub(crate) use policy::{
-    Args, Database, DatabaseAction, Exec, ExecAction, Existing, RawAction, RawSockets, Workload,
+    Args, Database, DatabaseAction, Exec, ExecAction, Existing, Listen, RawAction, RawSockets, Workload,
 };
 pub(crate) use sink::{Sink, SinkKind};
 pub(crate) use value::{At, Factor, Field, Id, Interfaces, List, Port, Redact};
@@ -52,6 +52,10 @@ pub(crate) struct File {
     /// decides.
     #[toml(default)]
     pub database: Field<List<Database>>,
+    /// Who may listen at which ports. Tried in file order, after the `servers` of databases; the first rule that speaks of the
+    /// port decides.
+    #[toml(default)]
+    pub listen: Field<List<Listen>>,
     /// What may or must not be executed. Tried in file order; the first rule that matches decides.
     #[toml(default)]
     pub exec: Field<List<Exec>>,

@@ -62,6 +62,7 @@ pub(crate) fn resolve(
         sinks: settings.sinks,
         workloads: workloads.into_list(),
         databases: rules.databases.into_iter().map(|rule| rule.value).collect(),
+        listens: rules.listens.into_iter().map(|rule| rule.value).collect(),
         execs: rules.execs.into_iter().map(|rule| rule.value).collect(),
         rate_limits: rules.rate_limits.into_iter().map(|rule| rule.value).collect(),
         raw_sockets: rules.raw_sockets.map(|rule| rule.value),
@@ -86,6 +87,7 @@ struct Checked<T> {
 #[derive(Default)]
 struct Rules {
     databases: Vec<Checked<super::model::Database>>,
+    listens: Vec<Checked<super::model::Database>>,
     execs: Vec<Checked<super::model::Exec>>,
     rate_limits: Vec<Checked<super::model::RateLimit>>,
     raw_sockets: Option<Checked<super::model::RawSockets>>,
@@ -99,6 +101,12 @@ impl Rules {
             file.count(&mut self.counts[0], MAX_RULES, "database rules", rule.span);
             let value = databases::database(file, rule, mode, workloads, names);
             self.databases.extend(keep(file, value, rule.span, self.counts[0]));
+        }
+        for rule in raw.listen.items() {
+            // The kernel programs know both as one list.
+            file.count(&mut self.counts[0], MAX_RULES, "database and listen rules", rule.span);
+            let value = databases::listen(file, rule, mode, workloads, names);
+            self.listens.extend(keep(file, value, rule.span, self.counts[0]));
         }
         for rule in raw.exec.items() {
             file.count(&mut self.counts[1], MAX_RULES, "exec rules", rule.span);

@@ -80,6 +80,8 @@ impl Room {
 pub struct Sizes {
     /// How many `[[database]]` there are.
     pub databases: usize,
+    /// How many `[[listen]]` there are.
+    pub listens: usize,
     /// How many `[[rate_limit]]` there are.
     pub rate_limits: usize,
     /// Sets in the table of sources.
@@ -92,7 +94,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// How many entries maps have that are sized by the policy.
-    fn entries(self) -> [(&'static str, u32); 17] {
+    fn entries(self) -> [(&'static str, u32); 18] {
         let none_if = |none: bool, entries: u32| if none { 1 } else { entries };
         let ports = monitor_common::policy::ports::PORT_INDICES;
         let databases = database_slots(self.databases.max(1) as u32);
@@ -100,6 +102,7 @@ impl Sizes {
         [
             ("SCRATCH", scratch_buffers()),
             ("DATABASE_PORTS", none_if(self.databases == 0, ports)),
+            ("LISTEN_PORTS", none_if(self.listens == 0, ports)),
             ("DATABASE_COUNTS", databases),
             ("TRAFFIC", databases),
             ("PROCESSES", self.room.processes),
@@ -285,9 +288,13 @@ impl Kernel {
         let mut globs = self.array::<monitor_common::glob::Automaton>("GLOBS")?;
         let automaton: &monitor_common::glob::Automaton = &policy.globs.automaton;
         globs.set(0, automaton, 0).context("can't write the automaton of the globs")?;
-        let mut ports = self.array::<RuleSet>("DATABASE_PORTS")?;
-        for (index, rules) in &policy.database_ports {
-            ports.set(*index, rules, 0).context("can't write DATABASE_PORTS")?;
+        for (map, by_port) in
+            [("DATABASE_PORTS", &policy.database_ports), ("LISTEN_PORTS", &policy.listen_ports)]
+        {
+            let mut ports = self.array::<RuleSet>(map)?;
+            for (index, rules) in by_port {
+                ports.set(*index, rules, 0).with_context(|| format!("can't write {map}"))?;
+            }
         }
         for (map, accounts) in [("USERS", &policy.users), ("GROUPS", &policy.groups)] {
             let mut table: HashMap<_, u32, WorkloadSet> = self.map(map)?.try_into()?;

@@ -44,7 +44,8 @@ impl Attach {
 pub enum Needed {
     /// Always: without it the agent would be blind.
     Always,
-    /// When a sink writes events, or there is a database rule: it costs each connection a little.
+    /// When a sink writes events, or there is a rule about databases or about who may listen: it costs each connection a
+    /// little.
     States,
     /// When a workload asks for a cgroup or unit.
     Cgroups,
@@ -76,7 +77,9 @@ impl Needed {
         let database = |asks: fn(&Database) -> bool| config.databases.iter().any(asks);
         match self {
             Self::Always => true,
-            Self::States => !config.databases.is_empty() || config.sinks.iter().any(|sink| sink.events),
+            Self::States => {
+                config.endpoints().next().is_some() || config.sinks.iter().any(|sink| sink.events)
+            }
             Self::Cgroups => {
                 config.workloads.iter().any(|asks| !asks.units.is_empty() || !asks.cgroups.is_empty())
             }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use monitor_common::{
     event::{Header, Kind},
-    policy::{Mode, NO_RULE, masks::Direction, verdict},
+    policy::{Mode, NO_RULE, RuleKind, masks::Direction, verdict},
 };
 
 use crate::{
@@ -21,17 +21,17 @@ pub fn finding(header: &Header, event: &Event, names: &Names) -> Option<Finding>
     if header.rule == NO_RULE || header.verdict <= verdict::ALLOW {
         return None;
     }
-    let rule_kind = event.kind.rules()?;
-    let rule = names.rule(rule_kind, header.rule)?.clone();
+    let (rule_kind, index) = names.meant(event.kind.rules()?, header.rule);
+    let rule = names.rule(rule_kind, index)?.clone();
     let mode = Mode::from_code(header.mode);
-    let why = format!("{}; {}", what(event), consequence(event, header.verdict, mode));
+    let why = format!("{}; {}", what(event, rule_kind), consequence(event, header.verdict, mode));
     Some(Finding {
         rule,
         rule_kind,
         verdict: header.verdict,
         mode,
         why,
-        tags: names.tags(rule_kind, header.rule),
+        tags: names.tags(rule_kind, index),
         phase: Phase::of(event.kind, header.verdict),
         generation: names.generation,
         ancestry: Vec::new(),
@@ -40,8 +40,10 @@ pub fn finding(header: &Header, event: &Event, names: &Names) -> Option<Finding>
 }
 
 /// What happened, against the rule.
-fn what(event: &Event) -> String {
+fn what(event: &Event, rule_kind: RuleKind) -> String {
     let subject = event.actor.as_ref().map_or_else(String::new, subject);
+    let no_server =
+        if rule_kind == RuleKind::Listen { "not on the list" } else { "not a server of this database" };
     match &event.detail {
         Detail::Exec { program, mapped, .. } => {
             let notes = [
@@ -76,12 +78,11 @@ fn what(event: &Event) -> String {
             }
             why
         }
-        Detail::Bind { local } => format!(
-            "{subject}, not a server of this database, asked for {} port {} of this host",
-            local.addr, local.port
-        ),
+        Detail::Bind { local } => {
+            format!("{subject}, {no_server}, asked for {} port {} of this host", local.addr, local.port)
+        }
         Detail::Listen { local } => format!(
-            "{subject}, not a server of this database, listens at {} port {} without having been judged at its bind",
+            "{subject}, {no_server}, listens at {} port {} without having been judged at its bind",
             local.addr, local.port
         ),
         Detail::Socket { family, .. } => {

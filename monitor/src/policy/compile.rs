@@ -67,6 +67,8 @@ pub struct Compiled {
     pub groups: HashMap<u32, WorkloadSet>,
     /// Database rules by port index.
     pub database_ports: BTreeMap<u32, RuleSet>,
+    /// Rules about who may listen by port index; they are numbered after the database rules.
+    pub listen_ports: BTreeMap<u32, RuleSet>,
     /// Database rules by address.
     pub addresses: Prefixes,
     /// Database rules by the addresses that may reach their server.
@@ -134,9 +136,11 @@ impl Compiled {
         let database_rules = database_rules(config, &host.cannot, &mut subjects.masks, &mut degraded)?;
         let raw_rule = raw_rule(config, &host.cannot, &mut degraded)?;
         let database_ports = by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..])));
-        let mut addresses = Prefixes::new(
-            config.databases.iter().enumerate().map(|(index, rule)| (index, &rule.addresses[..])),
-        );
+        let others = config.databases.iter().map(|_| (Protocol::Any, &[][..]));
+        let listens = config.listens.iter().map(|rule| (Protocol::Any, &rule.ports[..]));
+        let listen_ports = by_port(others.chain(listens));
+        let mut addresses =
+            Prefixes::new(config.endpoints().enumerate().map(|(index, rule)| (index, &rule.addresses[..])));
         addresses.unspecified_is_loopback();
         let lists = config.databases.iter().enumerate();
         let senders =
@@ -165,6 +169,7 @@ impl Compiled {
             users: subjects.users,
             groups: subjects.groups,
             database_ports,
+            listen_ports,
             addresses,
             senders,
             rate_ports: rates.ports,
@@ -229,7 +234,11 @@ impl Compiled {
     #[must_use]
     pub fn database_candidates(&self, direction: Direction, end: &Endpoint) -> RuleSet {
         let index = port_index(end.protocol, end.port);
-        let by_port = self.database_ports.get(&index).copied().unwrap_or(RuleSet::EMPTY);
+        let of = |ports: &BTreeMap<u32, RuleSet>| ports.get(&index).copied().unwrap_or(RuleSet::EMPTY);
+        let by_port = match direction {
+            Direction::Server => of(&self.database_ports).or(&of(&self.listen_ports)),
+            _ => of(&self.database_ports),
+        };
         let by_address = if direction == Direction::Server && end.addr.is_unspecified() {
             by_port
         } else {

@@ -38,12 +38,14 @@ impl Names {
                 config.databases.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
+                config.listens.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
             ],
             tags: [
                 config.execs.iter().map(|rule| tags(&rule.about)).collect(),
                 config.databases.iter().map(|rule| tags(&rule.about)).collect(),
                 config.rate_limits.iter().map(|rule| tags(&rule.about)).collect(),
                 config.raw_sockets.iter().map(|rule| tags(&rule.about)).collect(),
+                config.listens.iter().map(|rule| tags(&rule.about)).collect(),
             ],
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
             directions: config.databases.iter().map(directions).collect(),
@@ -72,6 +74,24 @@ impl Names {
         };
         names.tags[RuleKind::RateLimit as usize] = counters.names().iter().map(about).collect();
         names
+    }
+
+    /// Which rule is meant by the kind and the index that the kernel programs know it by: those about who may listen are
+    /// numbered after those about databases.
+    #[must_use]
+    pub fn meant(&self, kind: RuleKind, index: u16) -> (RuleKind, u16) {
+        let databases = self.rules(RuleKind::Database).len() as u16;
+        match index.checked_sub(databases) {
+            Some(index) if kind == RuleKind::Database => (RuleKind::Listen, index),
+            _ => (kind, index),
+        }
+    }
+
+    /// How many rules the kernel programs count as of a kind.
+    #[must_use]
+    pub fn counted_as(&self, kind: RuleKind) -> u16 {
+        let listens = if kind == RuleKind::Database { self.rules(RuleKind::Listen).len() } else { 0 };
+        (self.rules(kind).len() + listens) as u16
     }
 
     /// The rules of a kind, with the mode that the configuration gives them.

@@ -61,7 +61,7 @@ pub(super) fn exec_rule(
     Ok(Rule { also, ..compiled })
 }
 
-/// Database rules by direction. A rule that says nothing of a direction is in no mask of it.
+/// Rules about databases and about who may listen, by direction. A rule that says nothing of a direction is in no mask of it.
 pub(super) fn database_rules(
     config: &Config,
     cannot: &Unenforceable,
@@ -69,7 +69,7 @@ pub(super) fn database_rules(
     degraded: &mut Vec<(String, &'static str)>,
 ) -> Result<[Vec<Rule>; Direction::ALL.len()], Report> {
     let mut tables: [Vec<Rule>; Direction::ALL.len()] = Default::default();
-    for (index, rule) in config.databases.iter().enumerate() {
+    for (index, rule) in config.endpoints().enumerate() {
         if let (Some(reason), false) = (cannot.unix, rule.sockets.is_empty()) {
             if rule.mode == config::Mode::Enforce && !rule.degrade {
                 let help = "write `degrade = \"observe\"` in the rule to do without its `sockets`: nothing is seen of them \

@@ -105,6 +105,9 @@ pub fn policy(random: &mut Rng) -> Policy {
     for number in 0..random.usize(2..7) {
         database(random, &mut text, number, &workloads);
     }
+    for number in 0..random.usize(0..4) {
+        listen(random, &mut text, number, &workloads);
+    }
     for number in 0..random.usize(1..8) {
         exec(random, &mut text, number, &workloads);
     }
@@ -181,6 +184,19 @@ fn database(random: &mut Rng, text: &mut String, number: usize, workloads: &[Str
         let _ = writeln!(text, "sources = {:?}", some(random, PREFIXES, 0, 6));
     }
     let _ = writeln!(text, "action = \"{}\"", one(random, &["alert", "deny", "deny"]));
+    mode(random, text);
+}
+
+fn listen(random: &mut Rng, text: &mut String, number: usize, workloads: &[String]) {
+    let _ = writeln!(text, "[[listen]]\nname = \"l{number}\"");
+    if chance(random, 70) {
+        let _ = writeln!(text, "ports = {}", one(random, &["[5432]", "[\"6000-6003\", 9]", "[\"1-32767\"]"]));
+    }
+    if chance(random, 40) {
+        let _ = writeln!(text, "addresses = {:?}", some(random, PREFIXES, 1, 3));
+    }
+    let _ = writeln!(text, "allow = {:?}", some(random, &references(workloads), 0, 4));
+    let _ = writeln!(text, "action = \"{}\"", one(random, &["alert", "deny"]));
     mode(random, text);
 }
 

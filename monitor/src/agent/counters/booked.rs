@@ -44,10 +44,12 @@ impl Booked {
 
     fn decisions(&self, names: &Names, held: &held::Counts) -> Vec<Decisions> {
         let mut found = Vec::new();
-        for rule_kind in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets] {
-            for (rule, (name, _)) in names.rules(rule_kind).iter().enumerate() {
+        for counted_as in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets] {
+            for index in 0..names.counted_as(counted_as) {
+                let (rule_kind, rule) = names.meant(counted_as, index);
+                let Some(name) = names.rule(rule_kind, rule) else { continue };
                 for (mode, verdict) in modes_and_verdicts() {
-                    let index = decision_slot(rule_kind as u8, rule as u16, verdict, mode as u8);
+                    let index = decision_slot(counted_as as u8, index, verdict, mode as u8);
                     let count = sum(&self.decisions, index);
                     if count > 0 {
                         found.push(Decisions { rule_kind, rule: Arc::clone(name), verdict, mode, count });

@@ -54,15 +54,16 @@ impl Simulator {
         let ground = Ground::look()?;
         let names = Names::new(config);
         // The other rules say nothing of packets, and may name what this host hasn't got.
-        let (workloads, databases, execs) = Default::default();
-        let config = Config { workloads, databases, execs, raw_sockets: None, ..config.clone() };
+        let (workloads, databases, listens, execs) = Default::default();
+        let config = Config { workloads, databases, listens, execs, raw_sockets: None, ..config.clone() };
         let accounts = Accounts::read(&ground.tree)?;
         let host = Host { tree: Some(&ground.tree), accounts: &accounts, cannot: Unenforceable::default() };
         let policy = Compiled::new(&config, &host)?;
         let source_sets = policy.source_sets;
         let settings = Settings { source_sets, simulated: u32::from(!real), ..ground.settings };
         let rate_limits = policy.rate_rules.len();
-        let sizes = Sizes { databases: 0, rate_limits, source_sets, rings: Rings::NONE, room: Room::USUAL };
+        let sizes =
+            Sizes { databases: 0, listens: 0, rate_limits, source_sets, rings: Rings::NONE, room: Room::USUAL };
         let mut kernel = Kernel::open(&ground.types, &ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in PROBES.iter().filter(|probe| probe.needed == Needed::RateLimit) {
             kernel.load(probe)?;

@@ -28,7 +28,7 @@ pub(super) fn check(lints: &mut Lints) {
 /// Indices of the workloads that neither a rule nor another workload names.
 fn unused(config: &Config) -> Vec<usize> {
     let mut used = vec![false; config.workloads.len()];
-    let databases = config.databases.iter().flat_map(|rule| [&rule.clients, &rule.servers]);
+    let databases = config.endpoints().flat_map(|rule| [&rule.clients, &rule.servers]);
     let by = config.execs.iter().map(|rule| &rule.by);
     let except = config.execs.iter().map(|rule| &rule.except);
     let raw = config.raw_sockets.iter().map(|rule| &rule.allow);

@@ -133,6 +133,48 @@ pub(crate) struct Database {
     pub force: Field<bool>,
 }
 
+/// Who may listen at ports of this host: for what no database is, or for all of them.
+#[derive(Debug, Default, Toml, JsonSchema)]
+#[schemars(deny_unknown_fields, default, extend("required" = ["name", "allow"]))]
+pub(crate) struct Listen {
+    /// Unique name, 1 to 64 bytes. It becomes a metric label value.
+    #[toml(default)]
+    #[schemars(example = &"services", length(min = 1, max = 64))]
+    pub name: Field<String>,
+    /// Local ports, TCP and UDP: numbers, or ranges such as `"1-32767"`. Absent: all.
+    #[toml(default)]
+    #[schemars(example = [443, 8080], length(min = 1))]
+    pub ports: Field<List<Port>>,
+    /// Local addresses and prefixes at which the ports are meant. Who listens at every address listens at these. Absent: any.
+    #[toml(default)]
+    #[schemars(example = ["10.0.0.0/8"], length(min = 1))]
+    pub addresses: Field<List<String>>,
+    /// The workloads that may bind and listen; `[]` is nobody.
+    #[toml(default)]
+    #[schemars(example = ["web"])]
+    pub allow: Field<List<String>>,
+    /// What happens to anybody else: `alert` (default) reports it, `deny` refuses the bind.
+    #[toml(default)]
+    #[schemars(example = &"alert")]
+    pub action: Field<RawAction>,
+    /// `observe` or `enforce` for this rule alone.
+    #[toml(default)]
+    #[schemars(example = &"enforce")]
+    pub mode: Field<Mode>,
+    /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
+    #[toml(default)]
+    #[schemars(example = &"high")]
+    pub severity: Field<Level>,
+    /// The chapter of good practice that the rule belongs to: a word in lower case.
+    #[toml(default)]
+    #[schemars(example = &"attack-surface", regex(pattern = r"^[a-z][a-z0-9_-]{0,31}$"))]
+    pub practice: Field<String>,
+    /// Techniques of MITRE ATT&CK that it is about, by their ids.
+    #[toml(default)]
+    #[schemars(example = ["T1571"], length(min = 1, max = 8), inner(regex(pattern = r"^T[0-9]{4}(\.[0-9]{3})?$")))]
+    pub attack: Field<List<String>>,
+}
+
 /// Programs that must not be executed (`deny`), or all that may be (`allow`).
 #[derive(Debug, Default, Toml, JsonSchema)]
 #[schemars(deny_unknown_fields, default, extend("required" = ["name"], "oneOf" = [

@@ -19,7 +19,7 @@ impl Rules {
             Pattern::Glob(_) | Pattern::Class(_) => None,
         }));
         let execs = self.execs.iter().map(|rule| (&rule.source, rule.span));
-        let databases = self.databases.iter().map(|rule| (&rule.source, rule.span));
+        let databases = self.databases.iter().chain(&self.listens).map(|rule| (&rule.source, rule.span));
         let raw_sockets = self.raw_sockets.iter().map(|rule| (&rule.source, rule.span));
         if let Some((source, span)) = raw_sockets.chain(databases).chain(execs).last()
             && paths.len() > MAX_PLAIN_PATHS
@@ -37,7 +37,7 @@ impl Rules {
     /// Reports the rule with which the prefixes of all become too many.
     fn check_prefixes(&self, diagnostics: &mut Vec<Diagnostic>) {
         let length = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
-        let databases = self.databases.iter().map(|rule| {
+        let databases = self.databases.iter().chain(&self.listens).map(|rule| {
             let count = rule.value.addresses.len() + length(&rule.value.sources);
             (count, &rule.source, rule.span)
         });

@@ -7,7 +7,7 @@ use super::prefixes::{Empty, prefixes};
 use super::workloads::Workloads;
 use super::{Checker, Names};
 use crate::config::model::{Action, Database, Mode};
-use crate::config::raw::{self, At, DatabaseAction, Existing};
+use crate::config::raw::{self, At, DatabaseAction, Existing, RawAction};
 
 pub(super) fn database(
     file: &mut Checker,
@@ -48,6 +48,42 @@ pub(super) fn database(
         about: about(file, &rule.severity, &rule.practice, &rule.attack),
         degrade: rule.degrade.given().is_some(),
         force: rule.force.or(false),
+        place: file.place(*span),
+    })
+}
+
+/// A rule about who may listen: what a database rule says with `servers` alone.
+pub(super) fn listen(
+    file: &mut Checker,
+    raw: &At<raw::Listen>,
+    mode: Mode,
+    workloads: &Workloads,
+    names: &mut Names,
+) -> Option<Database> {
+    let At { value: rule, span } = raw;
+    let name = names.take(file, &rule.name, "listen", *span);
+    let allow = file.required(&rule.allow, "listen", "allow", *span);
+    Some(Database {
+        ports: rule.ports.given().map_or_else(|| vec![1..=u16::MAX], |raw| ports(file, raw)),
+        addresses: match rule.addresses.given() {
+            Some(raw) => prefixes(file, raw, "addresses", Empty::Refused),
+            None => Vec::new(),
+        },
+        sockets: Vec::new(),
+        clients: None,
+        servers: Some(workloads.indices(file, &allow?.value)),
+        sources: None,
+        engine: None,
+        close_existing: false,
+        name: name?.value.clone(),
+        action: match rule.action.or(RawAction::Alert) {
+            RawAction::Alert => Action::Alert,
+            RawAction::Deny => Action::Deny,
+        },
+        mode: rule.mode.or(mode),
+        about: about(file, &rule.severity, &rule.practice, &rule.attack),
+        force: false,
+        degrade: false,
         place: file.place(*span),
     })
 }

@@ -206,3 +206,22 @@ fn a_long_list_is_not_all_shown() {
         "4:11 warning: 9 more entries of `sources` are doubtful | correct the ones that are shown first";
     assert!(twice.iter().any(|line| line == last), "{twice:?}");
 }
+
+#[test]
+fn listen() {
+    check(&[
+        Case {
+            text: "[[listen]]\nname = \"a\"\nports = []\n",
+            found: &[
+                "1:1 error: missing key `allow` in `[[listen]]` | add for example: allow = [\"web\"]",
+                "3:9 error: `ports` is empty and would match nothing | list at least one port",
+            ],
+        },
+        Case {
+            text: "[[listen]]\nname = \"a\"\nallow = []\n[[database]]\nname = \"a\"\nports = [1]\nclients = []\n",
+            found: &[
+                "2:8 error: two rules are named `a` | give one of them another name: a name stands for one rule in metrics",
+            ],
+        },
+    ]);
+}

@@ -92,6 +92,18 @@ fn exec_rules() {
 }
 
 #[test]
+fn who_may_listen() {
+    let config = load(EVERY_KEY);
+    let rule = &config.listens[0];
+    assert_eq!(rule.ports, [443..=443, 8000..=8099]);
+    assert_eq!(rule.addresses, [network("10.0.0.0", 8)]);
+    assert_eq!((rule.servers.as_deref(), &rule.clients, &rule.sources), (Some(&[0, 2][..]), &None, &None));
+    assert_eq!((rule.action, rule.mode), (Action::Deny, Mode::Observe));
+    let least = load("[[listen]]\nname = 'a'\nallow = []\n");
+    assert_eq!((&least.listens[0].ports[..], least.listens[0].action), (&[1..=65535][..], Action::Alert));
+}
+
+#[test]
 fn what_differs_is_found_and_places_are_not_looked_at() {
     let old = load(EVERY_KEY);
     let differs = |change: &dyn Fn(String) -> String| old.difference(&load(&change(EVERY_KEY.to_owned())));

@@ -32,7 +32,7 @@ impl Asker<'_> {
         match asked.question.kind {
             kind::EXEC => self.why_not_exec(index, asked, weighed),
             kind::RAW => None,
-            _ => self.config.databases.get(index).and_then(|rule| {
+            _ => self.config.endpoints().nth(index).and_then(|rule| {
                 not_ruled(rule, asked.question.kind)
                     .or_else(|| self.other_object(rule, index, asked, weighed))
             }),
@@ -98,7 +98,8 @@ impl Asker<'_> {
                 return Some(format!("{from} is in {within} of {}", prefixes(sources)));
             }
             kind::BIND | kind::UNIX_BIND => {
-                (self.config.databases.get(index)?.servers.as_ref()?, "its servers")
+                let of = if index < self.config.databases.len() { "its servers" } else { "those allowed" };
+                (self.config.endpoints().nth(index)?.servers.as_ref()?, of)
             }
             _ => (self.config.databases.get(index)?.clients.as_ref()?, "its clients"),
         };

@@ -144,7 +144,12 @@ impl Asker<'_> {
 
     fn rule_names(&self, asked: &Asked) -> Vec<String> {
         let rules = self.names.rules(asked.rule_kind());
-        rules.iter().map(|(name, _)| name.to_string()).collect()
+        // Numbered after the databases, and tried after them.
+        let listens = match asked.request {
+            Request::Bind(_) => self.names.rules(RuleKind::Listen),
+            _ => &[],
+        };
+        rules.iter().chain(listens).map(|(name, _)| name.to_string()).collect()
     }
 
     fn sentence(

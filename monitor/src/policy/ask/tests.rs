@@ -74,6 +74,11 @@ name = "no cpio by web"
 by = ["web"]
 except = ["below web"]
 deny = ["/no/bin/cpio"]
+[[listen]]
+name = "ports of services"
+ports = ["1-1023", 5432]
+allow = ["web"]
+action = "deny"
 [raw_sockets]
 allow = ["web"]
 action = "deny"
@@ -134,6 +139,15 @@ fn requests_are_decided_as_the_policy_says() {
             &["sliced"],
         ),
         (r#"{"bind": {"exe": "/no/bin/x", "cgroup": "/a/bc", "to": "11.0.0.1:5432"}}"#, "alert", "any", &[]),
+        (r#"{"bind": {"to": "0.0.0.0:80"}}"#, "deny", "ports of services", &[]),
+        (
+            r#"{"bind": {"unit": "nginx.service", "to": "0.0.0.0:80"}}"#,
+            "allow",
+            "ports of services",
+            &["web"],
+        ),
+        (r#"{"bind": {"to": "0.0.0.0:8080"}}"#, "none", "", &[]),
+        (r#"{"connect": {"to": "10.0.0.5:80"}}"#, "none", "", &[]),
         (r#"{"source": {"from": "10.0.2.7", "to_port": 5432, "to": "10.0.0.1"}}"#, "allow", "orders", &[]),
         (r#"{"source": {"from": "10.0.3.7", "to_port": 5432, "to": "10.0.0.1"}}"#, "drop", "orders", &[]),
         (r#"{"source": {"from": "10.0.3.7", "to_port": 5432}}"#, "alert", "any", &[]),
