@@ -124,6 +124,8 @@ events! {
     /// A connection to a database was found in the hands of who may not have opened it: it is older than the policy,
     /// or was handed over. Where the kernel can't tell of the latter, and of the former, the agent finds it.
     Held = 11 "held" in held;
+    /// A process was about to get at the memory of another one: to trace it, to read or write it.
+    Memory = 12 "memory" in memory;
 }
 
 /// The rings that records travel on: what rules report has rings of its own, one for each group of kinds, so that neither
@@ -227,6 +229,7 @@ impl Kind {
             }
             Self::Limit => Some(RuleKind::RateLimit),
             Self::Socket => Some(RuleKind::RawSockets),
+            Self::Memory => Some(RuleKind::ProcessMemory),
             Self::Fork | Self::Exit => None,
         }
     }

@@ -125,11 +125,20 @@ pub enum RuleKind {
     RawSockets = 3,
     /// `[[listen]]`. The kernel programs know these as [`RuleKind::Database`] rules that come after the others.
     Listen = 4,
+    /// `[process_memory]`, of which there is one.
+    ProcessMemory = 5,
 }
 
 impl RuleKind {
     /// All, in the order of their codes.
-    pub const ALL: [Self; 5] = [Self::Exec, Self::Database, Self::RateLimit, Self::RawSockets, Self::Listen];
+    pub const ALL: [Self; 6] =
+        [Self::Exec, Self::Database, Self::RateLimit, Self::RawSockets, Self::Listen, Self::ProcessMemory];
+
+    /// Whether the policy has at most one of it, which has no other name than its table.
+    #[must_use]
+    pub const fn is_alone(self) -> bool {
+        matches!(self, Self::RawSockets | Self::ProcessMemory)
+    }
 
     /// The name of its table in the policy file.
     #[must_use]
@@ -140,6 +149,7 @@ impl RuleKind {
             Self::RateLimit => "rate_limit",
             Self::RawSockets => "raw_sockets",
             Self::Listen => "listen",
+            Self::ProcessMemory => "process_memory",
         }
     }
 }

@@ -23,6 +23,7 @@ mod ingress;
 mod kernel;
 mod lsm;
 mod maps;
+mod memory;
 mod path;
 mod policy;
 mod process;

@@ -162,6 +162,10 @@ pub static SENDERS: LpmTrie<Addr, RuleSet> = LpmTrie::with_max_entries(limits::P
 #[map]
 pub static RAW_RULES: Array<Rule> = Array::with_max_entries(1, 0);
 
+/// `[process_memory]`: one entry.
+#[map]
+pub static MEMORY_RULES: Array<Rule> = Array::with_max_entries(1, 0);
+
 /// Database rules by protocol and port ([`crate::policy::port_index`]).
 #[map]
 pub static DATABASE_PORTS: Array<RuleSet> = Array::with_max_entries(crate::policy::PORT_INDICES, 0);

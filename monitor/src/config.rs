@@ -32,9 +32,9 @@ pub use lint::lint;
 pub use load::{Difference, Loaded};
 pub use model::{
     About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Control, Database, Endpoint, Exec,
-    FileSink, Format, HttpKind, IfHeld, Interfaces, Level, Limit, ListKind, Metrics, Mode, PacketInterface,
-    Packets, Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, RawSockets, Redact, Rings, Secret,
-    Sink, Syslog, Target, UNPARSED, Url, Workload,
+    FileSink, Format, HttpKind, IfHeld, Interfaces, Level, Limit, ListKind, Metrics, Mode, Only,
+    PacketInterface, Packets, Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, Redact, Rings,
+    Secret, Sink, Syslog, Target, UNPARSED, Url, Workload,
 };
 pub(crate) use net::prefix as network;
 pub(crate) use net::prefix;

@@ -148,6 +148,15 @@ pub enum Detail {
         /// Whether it was closed.
         closed: bool,
     },
+    /// A process was about to get at the memory of another one.
+    Memory {
+        /// The other process.
+        pid: u32,
+        /// Its start time, nanoseconds since boot.
+        start_ns: u64,
+        /// Path of what it runs; empty if not known.
+        path: Text,
+    },
     /// A source went over a rate limit.
     Limit {
         /// The source, as far as the limit tells sources apart, and the destination port.

@@ -9,12 +9,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
+    Btf,
     maps::loaded_maps,
     programs::{loaded_links, loaded_programs},
 };
+use aya_obj::btf::BtfKind;
 
 use crate::{
-    bpf::{self, bpf_cmd},
+    bpf::{self, EXIT, bpf_attach_type, bpf_cmd, bpf_prog_type, set},
     cgroup, netns,
     wait::{Deadline, eventually},
 };
@@ -175,4 +177,20 @@ fn tree(directory: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Whether this kernel takes a program at the beginning of a function of its own, found out by giving it one that does nothing.
+///
+/// # Errors
+/// When it refuses for another reason than that it doesn't take any.
+pub fn takes_programs_at(function: &str) -> Result<bool> {
+    let types = Btf::from_sys_fs().context("reading the kernel's types")?;
+    let attach_to = types.id_by_type_name_kind(function, BtfKind::Func)?;
+    let (kind, attach) = (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FENTRY);
+    let instructions = &[set(0, 0), EXIT];
+    match (bpf::Program { kind, attach, attach_to, name: "empty", instructions }).load() {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("an empty program at {function}")),
+    }
 }

@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::{
-    agent::{Agent, Mode, Setup},
+    agent::{Agent, Mode, Setup, doctor::security_hooks, turn},
     cgroup::Cgroup,
+    kernel::takes_programs_at,
     needs,
     netns::Netns,
     place::Place,
@@ -19,11 +20,14 @@ use tests::{
     wait::deadline,
 };
 
+use crate::process_memory::WATCHED;
+
 const SHELLS: &str = include_str!("../../policies/90-shells.toml");
 const EXECUTION: &str = include_str!("../../policies/90-execution.toml");
 const CLIENTS: &str = include_str!("../../policies/90-database-clients.toml");
 const LISTENERS: &str = include_str!("../../policies/90-listeners.toml");
 const DUMPS: &str = include_str!("../../policies/90-dump-tools.toml");
+const MEMORY: &str = include_str!("../../policies/90-process-memory.toml");
 const SCANS: &str = include_str!("../../policies/90-database-scans.toml");
 
 /// A system of units, as far as policies can tell.
@@ -193,6 +197,26 @@ fn a_listener_that_nobody_knows_is_reported() -> Result<()> {
     assert_eq!(client.json(deadline(20.0))?, json!({ "ok": 4 }));
     // Two TCP servers, each at its bind and when it listens.
     reported(agent, &[("unknown listener", 5)])
+}
+
+#[test]
+fn reading_the_memory_of_another_process_is_reported() -> Result<()> {
+    let scene = Scene::new()?;
+    let (debugger, other) = (scene.place.copy("probe", "bin/gdb")?, scene.place.copy("probe", "bin/tool")?);
+    let mut target = Program::probe()?.arg("hold").inside(&scene.slice)?.start()?;
+    target.json_line(deadline(20.0))?;
+    let pid = format!("pid={}", target.pid());
+    // Elsewhere the agent starts without it.
+    let seen = {
+        let _turn = turn();
+        security_hooks()? || takes_programs_at(WATCHED)?
+    };
+    let agent = scene.agent(MEMORY, None)?;
+    for (program, way) in [(&debugger, "read"), (&debugger, "attach"), (&other, "look"), (&other, "read")] {
+        let said = scene.run("a.service", program, &["memory", &pid, &format!("way={way}")])?;
+        assert_eq!(said, "ok", "{way}");
+    }
+    reported(agent, if seen { &[("process_memory", 1)] } else { &[] })
 }
 
 /// A rule about listening that acts, after one about a database that speaks of the same port.

@@ -17,6 +17,7 @@ mod hostile_packets;
 mod interfaces;
 mod lifecycle;
 mod parity;
+mod process_memory;
 mod prometheus;
 mod rate_limit;
 mod raw_sockets;

@@ -120,7 +120,7 @@ pub(super) fn start(
     let execs = !config.execs.is_empty() || config.workloads.iter().any(|workload| !workload.exe.is_empty());
     let sockets = config.databases.iter().any(|rule| !rule.sockets.is_empty());
     let mut capabilities = Vec::new();
-    if execs || sockets || config.raw_sockets.is_some() {
+    if execs || sockets || config.alone().next().is_some() {
         capabilities.push(trial::exec_deny(ground, &scope)?);
     }
     let lsm = capabilities.iter().any(|capability| capability.state == "enforced");
@@ -186,6 +186,7 @@ pub(super) fn start(
                     "connections that are handed over are found by looking each ten seconds: {error:#}"
                 );
             }
+            Err(error) if probe.needed == Needed::MemorySeen => unwatched(config, &error)?,
             Err(error) => return Err(error),
         }
     }
@@ -320,6 +321,19 @@ async fn kernel_log(logger: EbpfLogger<&'static dyn log::Log>) {
         ready.get_inner_mut().flush();
         ready.clear_ready();
     }
+}
+
+/// Where neither a security hook nor a function of the kernel can be had, nothing is seen of who gets at the memory of others.
+fn unwatched(config: &Config, error: &anyhow::Error) -> Result<()> {
+    let Some(rule) = &config.process_memory else { return Ok(()) };
+    let message = format!("[process_memory] can't be watched on this kernel: {error:#}");
+    if rule.degrade {
+        tracing::warn!("{message}");
+        return Ok(());
+    }
+    let help = "write `degrade = \"observe\"` in the table to do without it";
+    let diagnostic = config.diagnostic(config::Severity::Error, &rule.place, message);
+    Err(config::Report::new(vec![diagnostic.help(help)]).into())
 }
 
 /// Sees for itself that what is attached acts.

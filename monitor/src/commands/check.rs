@@ -182,7 +182,7 @@ mod tests {
             let text = std::fs::read_to_string(path).unwrap();
             let rules = ["exec", "database", "listen", "rate_limit"]
                 .map(|kind| text.matches(&format!("\n[[{kind}]]\n")).count());
-            let rules: usize = rules.iter().sum();
+            let rules = rules.iter().sum::<usize>() + text.matches("\n[process_memory]\n").count();
             assert!(rules > 0 && text.contains("# False positives: "), "{}", path.display());
             for key in ["mode = \"observe\"", "severity = \"", "practice = \"", "attack = [\"T"] {
                 assert_eq!(text.matches(&format!("\n{key}")).count(), rules, "{key} in {}", path.display());

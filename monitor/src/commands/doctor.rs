@@ -124,7 +124,8 @@ fn without_start(capabilities: &mut [Capability]) {
 
 /// The table of a kind of rule as the policy file writes it.
 fn header(rule: &str) -> String {
-    if rule == RuleKind::RawSockets.name() { format!("[{rule}]") } else { format!("[[{rule}]]") }
+    let alone = RuleKind::ALL.iter().any(|kind| kind.is_alone() && kind.name() == rule);
+    if alone { format!("[{rule}]") } else { format!("[[{rule}]]") }
 }
 
 /// Whether the packet program loads. It is attached nowhere: in the driver or behind it shows when it is.

@@ -14,7 +14,7 @@ use toml_spanner::Span;
 
 use super::diagnostic::{Diagnostic, Report, Severity};
 use super::limits::{MAX_FILE_BYTES, MAX_FRAGMENTS};
-use super::model::{Config, Database, Mode};
+use super::model::{Config, Database, Mode, Only};
 use super::resolve::resolve;
 use super::source::{Place, Source, Sources, quoted};
 use super::syntax;
@@ -166,6 +166,7 @@ impl Config {
             ("[[listen]]", old.listens != new.listens),
             ("[[exec]]", old.execs != new.execs),
             ("[raw_sockets]", old.raw_sockets != new.raw_sockets),
+            ("[process_memory]", old.process_memory != new.process_memory),
             ("how [packets] attaches to interfaces", attaches(&old) != attaches(&new)),
         ];
         let differing = elsewhere.into_iter().filter_map(|(part, differs)| differs.then_some(part));
@@ -203,8 +204,12 @@ impl Config {
         let listening = self.databases.iter_mut().chain(&mut self.listens);
         listening.for_each(|rule| set(&rule.name, &mut rule.mode));
         self.rate_limits.iter_mut().for_each(|rule| set(&rule.name, &mut rule.mode));
-        if let Some(raw) = &mut self.raw_sockets {
-            set(RuleKind::RawSockets.name(), &mut raw.mode);
+        let alone = [
+            (RuleKind::RawSockets, &mut self.raw_sockets),
+            (RuleKind::ProcessMemory, &mut self.process_memory),
+        ];
+        for (kind, rule) in alone {
+            rule.iter_mut().for_each(|rule| set(kind.name(), &mut rule.mode));
         }
         if rule.is_none() {
             self.mode = mode;
@@ -222,15 +227,18 @@ impl Config {
         self.databases.iter().chain(&self.listens)
     }
 
+    /// The rules of which there is one.
+    pub fn alone(&self) -> impl Iterator<Item = (RuleKind, &Only)> {
+        let memory = self.process_memory.iter().map(|rule| (RuleKind::ProcessMemory, rule));
+        self.raw_sockets.iter().map(|rule| (RuleKind::RawSockets, rule)).chain(memory)
+    }
+
     /// The names of all rules.
     pub fn rule_names(&self) -> impl Iterator<Item = &str> {
         let execs = self.execs.iter().map(|rule| &*rule.name);
         let databases = self.endpoints().map(|rule| &*rule.name);
         let limits = self.rate_limits.iter().map(|rule| &*rule.name);
-        execs
-            .chain(databases)
-            .chain(limits)
-            .chain(self.raw_sockets.iter().map(|_| RuleKind::RawSockets.name()))
+        execs.chain(databases).chain(limits).chain(self.alone().map(|(kind, _)| kind.name()))
     }
 }
 

@@ -16,7 +16,7 @@ use monitor_common::limits;
 use super::source::{Place, Sources, Spanned};
 pub use about::{About, Level};
 pub use packets::{BANNED, Limit, PacketInterface, Packets, Penalty, Rate, RateLimit, UNPARSED};
-pub use policy::{Account, Args, Database, Exec, Pattern, RawSockets, Workload};
+pub use policy::{Account, Args, Database, Exec, Only, Pattern, Workload};
 pub use sink::{Endpoint, FileSink, HttpKind, Secret, Sink, Syslog, Target, Url};
 pub use words::{Action, Attach, Class, Format, IfHeld, ListKind, Mode, Per, Protocol};
 
@@ -50,7 +50,9 @@ pub struct Config {
     /// [`MAX_LIMITS_PER_PACKET`](super::limits::MAX_LIMITS_PER_PACKET).
     pub rate_limits: Vec<RateLimit>,
     /// Who may open raw and packet sockets. `None`: nobody watches.
-    pub raw_sockets: Option<RawSockets>,
+    pub raw_sockets: Option<Only>,
+    /// Who may get at the memory of other processes. `None`: nobody watches.
+    pub process_memory: Option<Only>,
     /// Modes that were set at run time, beside the files: for a rule by its name, else for all that name none.
     pub modes: Vec<(Option<String>, Mode)>,
     /// SHA-256 of the bytes of all files, one after the other in the order they were read.

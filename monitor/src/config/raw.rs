@@ -14,7 +14,7 @@ use toml_spanner::Toml;
 
 pub(crate) use packets::{PacketInterface, Packets, Penalty, RateLimit};
 pub(crate) use policy::{
-    Args, Database, DatabaseAction, Exec, ExecAction, Existing, Listen, RawAction, RawSockets, Workload,
+    Args, Database, DatabaseAction, Exec, ExecAction, Existing, Listen, Only, RawAction, Workload,
 };
 pub(crate) use sink::{Sink, SinkKind};
 pub(crate) use value::{At, Factor, Field, Id, Interfaces, List, Port, Redact};
@@ -61,7 +61,10 @@ pub(crate) struct File {
     pub exec: Field<List<Exec>>,
     /// Who may open raw and packet sockets. Absent: nobody watches.
     #[toml(default)]
-    pub raw_sockets: Field<RawSockets>,
+    pub raw_sockets: Field<Only>,
+    /// Who may get at the memory of other processes: trace them, read or write it. Absent: nobody watches.
+    #[toml(default)]
+    pub process_memory: Field<Only>,
     /// How packets are counted for rate limits: where the programs attach, and how much they remember.
     #[toml(default)]
     pub packets: Field<Packets>,

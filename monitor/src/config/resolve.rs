@@ -20,6 +20,7 @@ mod workloads;
 
 use std::sync::Arc;
 
+use monitor_common::policy::RuleKind;
 use toml_spanner::Span;
 
 use super::diagnostic::{Diagnostic, Severity};
@@ -66,6 +67,7 @@ pub(crate) fn resolve(
         execs: rules.execs.into_iter().map(|rule| rule.value).collect(),
         rate_limits: rules.rate_limits.into_iter().map(|rule| rule.value).collect(),
         raw_sockets: rules.raw_sockets.map(|rule| rule.value),
+        process_memory: rules.process_memory.map(|rule| rule.value),
         modes: Vec::new(),
         sha256,
         sources: files.iter().map(|parsed| parsed.source.clone()).collect(),
@@ -90,7 +92,8 @@ struct Rules {
     listens: Vec<Checked<super::model::Database>>,
     execs: Vec<Checked<super::model::Exec>>,
     rate_limits: Vec<Checked<super::model::RateLimit>>,
-    raw_sockets: Option<Checked<super::model::RawSockets>>,
+    raw_sockets: Option<Checked<super::model::Only>>,
+    process_memory: Option<Checked<super::model::Only>>,
     counts: [usize; 3],
 }
 
@@ -118,11 +121,15 @@ impl Rules {
             let value = rate_limits::rate_limit(file, rule, mode, names);
             self.rate_limits.extend(keep(file, value, rule.span, self.counts[2]));
         }
-        if let Some(rule) = raw.raw_sockets.given() {
+        for (kind, rule, found) in [
+            (RuleKind::RawSockets, &raw.raw_sockets, &mut self.raw_sockets),
+            (RuleKind::ProcessMemory, &raw.process_memory, &mut self.process_memory),
+        ] {
+            let Some(rule) = rule.given() else { continue };
             // It has no name of its own; in metrics it stands beside the rules that have.
-            names.reserve(file, "raw_sockets", file.header(rule.span));
-            let value = execs::raw_sockets(file, rule, mode, workloads);
-            self.raw_sockets = self.raw_sockets.take().or(value.map(|value| file.checked(value, rule.span)));
+            names.reserve(file, kind.name(), file.header(rule.span));
+            let value = execs::only(file, rule, kind, mode, workloads);
+            *found = found.take().or(value.map(|value| file.checked(value, rule.span)));
         }
     }
 }

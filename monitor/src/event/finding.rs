@@ -143,7 +143,10 @@ impl Event {
                 shown(&format_args!("port {}", source.port))
             }
             Detail::Socket { family, protocol } => shown(&format_args!("socket {family}/{protocol}")),
-            Detail::Fork { child_pid, .. } => shown(&format_args!("process {child_pid}")),
+            Detail::Memory { path, .. } if !path.is_empty() => path.clone(),
+            Detail::Fork { child_pid: pid, .. } | Detail::Memory { pid, .. } => {
+                shown(&format_args!("process {pid}"))
+            }
             Detail::Exit { .. } => Text::default(),
         }
     }
@@ -170,6 +173,8 @@ impl Event {
             | Detail::Limit { source: end, .. } => hash_end(end, &mut hash),
             Detail::Socket { family, protocol } => (family, protocol).hash(&mut hash),
             Detail::Unix { direction, path } => (*direction as u8, path.bytes()).hash(&mut hash),
+            // The program rather than the process: who goes through all processes asks for many.
+            Detail::Memory { path, .. } => path.bytes().hash(&mut hash),
             Detail::Fork { .. } | Detail::Exit { .. } => {}
         }
         Some(hash.finish())

@@ -233,6 +233,9 @@ impl Kernel {
             Program::Lsm(program) => {
                 program.attach().and_then(|id| program.take_link(id)).with_context(words)?.into()
             }
+            Program::FEntry(program) => {
+                program.attach().and_then(|id| program.take_link(id)).with_context(words)?.into()
+            }
             Program::CgroupSockAddr(program) => {
                 let attached = program.attach(&scope.root, mode).and_then(|id| program.take_link(id));
                 attached.with_context(words)?.try_into()?
@@ -281,6 +284,7 @@ impl Kernel {
             self.fill::<Rule>(map, &policy.database_rules[direction as usize])?;
         }
         self.fill::<Rule>("RAW_RULES", policy.raw_rule.as_slice())?;
+        self.fill::<Rule>("MEMORY_RULES", policy.memory_rule.as_slice())?;
         self.fill::<Masks>("MASKS", &[policy.masks])?;
         self.fill::<Kin>("KIN", &policy.kin)?;
         self.fill::<Membership>("CLASSES", &policy.classes)?;

@@ -9,6 +9,8 @@ use crate::config::{Config, Database};
 pub enum Attach {
     /// To a kernel tracepoint by its BTF type.
     Tracepoint(&'static str),
+    /// To the beginning of a function of the kernel.
+    Function(&'static str),
     /// To the root of the cgroup v2 tree, for socket addresses.
     SockAddr,
     /// To the root of the cgroup v2 tree, for sockets.
@@ -29,6 +31,7 @@ impl Attach {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tracepoint(_) => "tp_btf",
+            Self::Function(_) => "fentry",
             Self::SockAddr => "cgroup_sock_addr",
             Self::Sock => "cgroup_sock",
             Self::Skb => "cgroup_skb",
@@ -61,6 +64,10 @@ pub enum Needed {
     RawSockets,
     /// The same, for sockets of links; needs BPF LSM.
     PacketSockets,
+    /// When there is a `[process_memory]`; needs BPF LSM.
+    MemoryCheck,
+    /// The same without it.
+    MemorySeen,
     /// When there is a rate limit and an interface to hold it on.
     RateLimit,
     /// When an interface can't have the one before it: loaded then.
@@ -89,6 +96,8 @@ impl Needed {
             Self::UnixSockets => lsm && database(|rule| !rule.sockets.is_empty()),
             Self::RawSockets => config.raw_sockets.is_some(),
             Self::PacketSockets => lsm && config.raw_sockets.is_some(),
+            Self::MemoryCheck => lsm && config.process_memory.is_some(),
+            Self::MemorySeen => !lsm && config.process_memory.is_some(),
             Self::RateLimit => !config.rate_limits.is_empty(),
             Self::Lazy | Self::Asked => false,
         }
@@ -190,6 +199,18 @@ pub const PROBES: &[Probe] = &[
         attach: Attach::Lsm("socket_create"),
         needed: Needed::PacketSockets,
         feeds: &[Kind::Socket],
+    },
+    Probe {
+        program: "memory_check",
+        attach: Attach::Lsm("ptrace_access_check"),
+        needed: Needed::MemoryCheck,
+        feeds: &[Kind::Memory],
+    },
+    Probe {
+        program: "memory_seen",
+        attach: Attach::Function("security_ptrace_access_check"),
+        needed: Needed::MemorySeen,
+        feeds: &[Kind::Memory],
     },
     Probe { program: "ingress", attach: Attach::Xdp, needed: Needed::RateLimit, feeds: &[Kind::Limit] },
     Probe { program: "ingress_generic", attach: Attach::Xdp, needed: Needed::Lazy, feeds: &[Kind::Limit] },

@@ -182,13 +182,12 @@ impl Policy {
         let databases = config.databases.iter().map(|it| rule(RuleKind::Database, &it.name, &it.about));
         let listens = config.listens.iter().map(|it| rule(RuleKind::Listen, &it.name, &it.about));
         let limits = config.rate_limits.iter().map(|it| rule(RuleKind::RateLimit, &it.name, &it.about));
-        let raw = config.raw_sockets.iter();
-        let raw = raw.map(|it| rule(RuleKind::RawSockets, RuleKind::RawSockets.name(), &it.about));
+        let alone = config.alone().map(|(kind, it)| rule(kind, kind.name(), &it.about));
         Self {
             sha256: config.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
             generation,
             mode: config.mode.name(),
-            rules: execs.chain(databases).chain(listens).chain(limits).chain(raw).collect(),
+            rules: execs.chain(databases).chain(listens).chain(limits).chain(alone).collect(),
         }
     }
 }

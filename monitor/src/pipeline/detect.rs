@@ -89,6 +89,10 @@ fn what(event: &Event, rule_kind: RuleKind) -> String {
             let what = if *family == AF_PACKET { "a packet socket" } else { "a raw socket" };
             format!("{subject}, not on the list, asked for {what}")
         }
+        Detail::Memory { pid, path, .. } => {
+            let whose = if path.is_empty() { String::new() } else { format!(", {}", path.quoted()) };
+            format!("{subject}, not on the list, asked for the memory of process {pid}{whose}")
+        }
         Detail::Unix { direction: Direction::Client, path } => {
             format!("{subject}, not a client of this database, asked for the socket {}", path.quoted())
         }

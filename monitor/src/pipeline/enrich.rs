@@ -121,6 +121,12 @@ impl Enricher {
                 let detail = Detail::Socket { family: record.family, protocol: record.protocol };
                 (Some(self.who(&record.actor, Kind::Socket, names)), detail)
             }
+            Record::Memory(record, _) => {
+                let (pid, start_ns) = (record.target_pid, record.target_start_ns);
+                let known = self.programs.get(&pid).filter(|known| same_start(known.start_ns, start_ns));
+                let path = known.map(|known| known.program.path.clone()).unwrap_or_default();
+                (Some(self.who(&record.actor, Kind::Memory, names)), Detail::Memory { pid, start_ns, path })
+            }
             Record::Unix(record, tail) => {
                 let path = tail.get(..usize::from(record.path_len)).unwrap_or(tail);
                 let direction = Direction::from_code(record.direction as u8);

@@ -27,7 +27,7 @@ use super::{
     ports::{by_port, indices},
     prefixes::{Prefixes, mapped},
     rates::Rates,
-    rules::{Unenforceable, database_rules, exec_rule, raw_rule},
+    rules::{Unenforceable, database_rules, exec_rule, memory_rule, raw_rule},
     workloads::{Accounts, Subjects},
 };
 use crate::{
@@ -53,6 +53,8 @@ pub struct Compiled {
     pub database_rules: [Vec<Rule>; Direction::ALL.len()],
     /// `[raw_sockets]`, if given.
     pub raw_rule: Option<Rule>,
+    /// `[process_memory]`, if given.
+    pub memory_rule: Option<Rule>,
     /// `[[rate_limit]]` rules in the order in which they are evaluated: their bit in all sets.
     pub rate_rules: Vec<RateRule>,
     /// What is done about packets that can't be read; a rule without limits if nothing is.
@@ -135,6 +137,7 @@ impl Compiled {
         }
         let database_rules = database_rules(config, &host.cannot, &mut subjects.masks, &mut degraded)?;
         let raw_rule = raw_rule(config, &host.cannot, &mut degraded)?;
+        let memory_rule = memory_rule(config, &host.cannot, &mut degraded)?;
         let database_ports = by_port(config.databases.iter().map(|rule| (Protocol::Any, &rule.ports[..])));
         let others = config.databases.iter().map(|_| (Protocol::Any, &[][..]));
         let listens = config.listens.iter().map(|rule| (Protocol::Any, &rule.ports[..]));
@@ -161,6 +164,7 @@ impl Compiled {
             exec_rules,
             database_rules,
             raw_rule,
+            memory_rule,
             rate_rules: rates.rules,
             unparsed_rule: rates.unparsed,
             workload_count: subjects.count(),

@@ -39,6 +39,11 @@ impl Names {
                 config.rate_limits.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
                 config.raw_sockets.iter().map(|rule| row(RuleKind::RawSockets.name(), rule.mode)).collect(),
                 config.listens.iter().map(|rule| row(&rule.name, rule.mode)).collect(),
+                config
+                    .process_memory
+                    .iter()
+                    .map(|rule| row(RuleKind::ProcessMemory.name(), rule.mode))
+                    .collect(),
             ],
             tags: [
                 config.execs.iter().map(|rule| tags(&rule.about)).collect(),
@@ -46,6 +51,7 @@ impl Names {
                 config.rate_limits.iter().map(|rule| tags(&rule.about)).collect(),
                 config.raw_sockets.iter().map(|rule| tags(&rule.about)).collect(),
                 config.listens.iter().map(|rule| tags(&rule.about)).collect(),
+                config.process_memory.iter().map(|rule| tags(&rule.about)).collect(),
             ],
             workloads: config.workloads.iter().map(|workload| Arc::from(&workload.name[..])).collect(),
             directions: config.databases.iter().map(directions).collect(),

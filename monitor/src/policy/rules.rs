@@ -124,6 +124,27 @@ pub(super) fn raw_rule(
     Ok(Some(Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), rule.mode.into())))
 }
 
+/// Who may get at the memory of others. It is refused by a security hook, and reported without one.
+pub(super) fn memory_rule(
+    config: &Config,
+    cannot: &Unenforceable,
+    degraded: &mut Vec<(String, &'static str)>,
+) -> Result<Option<Rule>, Report> {
+    let Some(rule) = &config.process_memory else { return Ok(None) };
+    let refuses = rule.mode == config::Mode::Enforce && rule.action == config::Action::Deny;
+    let mut mode = rule.mode.into();
+    if refuses && cannot.unix.is_some() {
+        let (name, reason) = ("process_memory", "nobody can be kept from it without BPF LSM, only reported");
+        if !rule.degrade {
+            let help = "write `degrade = \"observe\"` in the table to have it report only";
+            return Err(cannot_hold(config, name, &rule.place, reason, help));
+        }
+        degraded.push((name.to_owned(), reason));
+        mode = Mode::Observe;
+    }
+    Ok(Some(Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), mode)))
+}
+
 impl From<config::Mode> for Mode {
     fn from(mode: config::Mode) -> Self {
         match mode {

@@ -51,7 +51,7 @@ pub fn object(event: &Event) -> Value {
 /// `event.category`, from the schema's closed list.
 fn category(kind: Kind) -> &'static str {
     match kind {
-        Kind::Exec | Kind::Fork | Kind::Exit => "process",
+        Kind::Exec | Kind::Fork | Kind::Exit | Kind::Memory => "process",
         _ => "network",
     }
 }
@@ -63,6 +63,7 @@ fn types(event: &Event) -> Vec<&'static str> {
         Kind::Exit => "end",
         Kind::Connect | Kind::Unix | Kind::Source | Kind::Limit | Kind::Held => "connection",
         Kind::Bind | Kind::Listen | Kind::Socket => "info",
+        Kind::Memory => "access",
     };
     match &event.finding {
         Some(finding) if stopped(finding) => vec![what, "denied"],
@@ -184,6 +185,10 @@ fn add_object(root: &mut Value, event: &Event) {
         Detail::Unix { path, .. } => root["file"] = json!({ "path": path, "type": "socket" }),
         Detail::Exit { code: Some(code), .. } => root["process"]["exit_code"] = json!(code),
         Detail::Fork { child_pid, .. } => root["monitor"]["child_pid"] = json!(child_pid),
+        Detail::Memory { pid, path, .. } => {
+            root["monitor"]["target_pid"] = json!(pid);
+            root["file"] = json!({ "path": path });
+        }
         Detail::Exec { .. } | Detail::Exit { .. } | Detail::Socket { .. } => {}
     }
 }

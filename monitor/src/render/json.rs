@@ -63,7 +63,7 @@ struct Head<'a> {
     what: &'static str,
     /// Version of this format. It goes up when a field changes its meaning or goes.
     version: u32,
-    /// What happened: `exec`, `fork`, `exit`, `connect`, `bind`, `listen`, `limit`, `socket`, `unix`, `source` or `held`.
+    /// What happened: `exec`, `fork`, `exit`, `connect`, `bind`, `listen`, `limit`, `socket`, `unix`, `source`, `held` or `memory`.
     kind: &'static str,
     /// When, in UTC (RFC 3339, with nanoseconds).
     #[serde(serialize_with = "timestamp")]
@@ -139,6 +139,16 @@ enum DetailPart<'a> {
         family: &'static str,
         /// IP protocol, or of a packet socket the link protocol.
         protocol_number: u16,
+    },
+    /// memory: a process was about to get at the memory of another one.
+    Memory {
+        /// The other process.
+        target_pid: u32,
+        /// Its start time, nanoseconds since boot.
+        target_start_ns: u64,
+        /// Path of what it runs; `null` if not known.
+        #[schemars(with = "Option<String>")]
+        target_exe: Option<&'a Text>,
     },
     /// unix: a socket that a `[[database]]` names was about to be connected to, or a socket to be given such a name.
     Unix {
@@ -232,6 +242,11 @@ impl<'a> DetailPart<'a> {
             Detail::Socket { family, protocol } => {
                 Self::Socket { family: family_name(family), protocol_number: protocol }
             }
+            Detail::Memory { pid, start_ns, ref path } => Self::Memory {
+                target_pid: pid,
+                target_start_ns: start_ns,
+                target_exe: Some(path).filter(|path| !path.is_empty()),
+            },
             Detail::Unix { direction, ref path } => Self::Unix { direction: direction.name(), socket: path },
             Detail::Source { ref source } => {
                 Self::Source { source: source.addr, port: source.port, protocol: Protocol(source.protocol) }

@@ -147,6 +147,7 @@ pub(crate) fn each_kind() -> Vec<Event> {
         unix(Direction::Client),
         event(Kind::Source, Detail::Source { source: end([192, 0, 2, 7], 5432, 6) }),
         found(held(opener, false), verdict::ALERT),
+        event(Kind::Memory, Detail::Memory { pid: 77, start_ns: 9, path: Text::from("/usr/bin/vault") }),
     ];
     let place = placed("/system.slice/cron.service").actor.and_then(|who| who.place);
     for who in events.iter_mut().filter_map(|event| event.actor.as_mut()) {
@@ -270,6 +271,8 @@ fn any_detail() -> impl Strategy<Value = (Kind, Detail)> {
         (prop::sample::select(&Direction::ALL[..]), any_text())
             .prop_map(|(direction, path)| (Kind::Unix, Detail::Unix { direction, path })),
         any_end().prop_map(|source| (Kind::Source, Detail::Source { source })),
+        (any::<(u32, u64)>(), any_text())
+            .prop_map(|((pid, start_ns), path)| (Kind::Memory, Detail::Memory { pid, start_ns, path })),
         (any_end(), prop::option::of(any_opener()), any::<bool>())
             .prop_map(|(remote, opener, closed)| (Kind::Held, Detail::Held { remote, opener, closed })),
         (any_end(), any::<u32>()).prop_map(|(source, over)| {

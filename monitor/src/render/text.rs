@@ -117,6 +117,9 @@ impl Line<'_> {
             Detail::Socket { family, protocol } => {
                 self.plain(format_args!(" {} socket, protocol {protocol}", family_name(*family)))
             }
+            Detail::Memory { pid, path, .. } => {
+                self.plain(format_args!(" -> {}[{pid}]", Word(path)));
+            }
             Detail::Unix { direction, path } => {
                 let how = if *direction == Direction::Client { "->" } else { "on" };
                 self.plain(format_args!(" {how} {}", Word(path)))

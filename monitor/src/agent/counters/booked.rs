@@ -44,7 +44,8 @@ impl Booked {
 
     fn decisions(&self, names: &Names, held: &held::Counts) -> Vec<Decisions> {
         let mut found = Vec::new();
-        for counted_as in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets] {
+        for counted_as in [RuleKind::Exec, RuleKind::Database, RuleKind::RawSockets, RuleKind::ProcessMemory]
+        {
             for index in 0..names.counted_as(counted_as) {
                 let (rule_kind, rule) = names.meant(counted_as, index);
                 let Some(name) = names.rule(rule_kind, rule) else { continue };

@@ -55,7 +55,15 @@ impl Simulator {
         let names = Names::new(config);
         // The other rules say nothing of packets, and may name what this host hasn't got.
         let (workloads, databases, listens, execs) = Default::default();
-        let config = Config { workloads, databases, listens, execs, raw_sockets: None, ..config.clone() };
+        let config = Config {
+            workloads,
+            databases,
+            listens,
+            execs,
+            raw_sockets: None,
+            process_memory: None,
+            ..config.clone()
+        };
         let accounts = Accounts::read(&ground.tree)?;
         let host = Host { tree: Some(&ground.tree), accounts: &accounts, cannot: Unenforceable::default() };
         let policy = Compiled::new(&config, &host)?;

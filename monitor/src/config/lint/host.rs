@@ -85,6 +85,14 @@ fn unenforceable(lints: &mut Lints) {
         && !rule.degrade
     {
         let message = format!("packet sockets can't be refused on this host: {reason}; raw sockets are");
+        lints.warn(&rule.place, message, help.clone());
+    }
+    if let Some(rule) = &config.process_memory
+        && rule.action == Action::Deny
+        && rule.mode == Mode::Enforce
+        && !rule.degrade
+    {
+        let message = format!("nobody can be kept from the memory of others on this host: {reason}");
         lints.warn(&rule.place, message, help);
     }
 }

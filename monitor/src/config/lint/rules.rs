@@ -1,5 +1,7 @@
 //! Rules that say less, or more, than they seem to.
 
+use monitor_common::policy::RuleKind;
+
 use super::Lints;
 use crate::config::model::{Action, Config, Database, Mode, Pattern, Workload};
 use crate::config::source::quoted;
@@ -17,11 +19,16 @@ pub(super) fn check(lints: &mut Lints) {
         everybody(lints, rule);
         existing(lints, rule);
     }
-    let Some(rule) = &config.raw_sockets else { return };
-    for workload in every(config, &rule.allow) {
-        let name = quoted(&workload.name);
-        let message = format!("every program may open raw sockets: the workload {name} is everybody");
-        lints.warn(&rule.place, message, "name in `allow` only those that need them");
+    for (kind, rule) in config.alone() {
+        let what = match kind {
+            RuleKind::ProcessMemory => "get at the memory of others",
+            _ => "open raw sockets",
+        };
+        for workload in every(config, &rule.allow) {
+            let name = quoted(&workload.name);
+            let message = format!("every program may {what}: the workload {name} is everybody");
+            lints.warn(&rule.place, message, "name in `allow` only those that need them");
+        }
     }
 }
 
@@ -31,7 +38,7 @@ fn unused(config: &Config) -> Vec<usize> {
     let databases = config.endpoints().flat_map(|rule| [&rule.clients, &rule.servers]);
     let by = config.execs.iter().map(|rule| &rule.by);
     let except = config.execs.iter().map(|rule| &rule.except);
-    let raw = config.raw_sockets.iter().map(|rule| &rule.allow);
+    let raw = config.alone().map(|(_, rule)| &rule.allow);
     let rules = databases.chain(by).flatten().chain(except).chain(raw);
     let kin = config.workloads.iter().enumerate().flat_map(|(own, workload)| {
         workload.parents.iter().chain(&workload.ancestors).filter(move |index| **index != own)

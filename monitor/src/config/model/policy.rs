@@ -154,9 +154,9 @@ pub struct Args {
     pub globs: Vec<Spanned<String>>,
 }
 
-/// Who may open raw and packet sockets.
+/// Who alone may do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawSockets {
+pub struct Only {
     /// Indices into [`Config::workloads`](super::Config::workloads), sorted, each once. Empty: nobody.
     pub allow: Vec<usize>,
     /// `Alert` or `Deny`.
@@ -165,7 +165,7 @@ pub struct RawSockets {
     pub mode: Mode,
     /// What it is about, for people.
     pub about: About,
-    /// Whether to do without packet sockets where the kernel doesn't see them.
+    /// Whether to make do with what the kernel can.
     pub degrade: bool,
     /// Where it was said.
     pub place: Place,

@@ -264,10 +264,10 @@ impl Args {
     }
 }
 
-/// Who may open raw and packet sockets.
+/// Who alone may do something.
 #[derive(Debug, Default, Toml, JsonSchema)]
 #[schemars(deny_unknown_fields, default, extend("required" = ["allow"]))]
-pub(crate) struct RawSockets {
+pub(crate) struct Only {
     /// The workloads that may; `[]` is nobody.
     #[toml(default)]
     #[schemars(example = ["ping"])]
@@ -292,7 +292,8 @@ pub(crate) struct RawSockets {
     #[toml(default)]
     #[schemars(example = ["T1059.004"], length(min = 1, max = 8), inner(regex(pattern = r"^T[0-9]{4}(\.[0-9]{3})?$")))]
     pub attack: Field<List<String>>,
-    /// `observe`: where this kernel doesn't see packet sockets, do without them instead of refusing to start.
+    /// `observe`: where this kernel can't refuse it, or doesn't see all of it, make do with what it can instead of refusing to
+    /// start.
     #[toml(default)]
     #[schemars(example = &"observe")]
     pub degrade: Field<Degrade>,

@@ -20,7 +20,8 @@ impl Rules {
         }));
         let execs = self.execs.iter().map(|rule| (&rule.source, rule.span));
         let databases = self.databases.iter().chain(&self.listens).map(|rule| (&rule.source, rule.span));
-        let raw_sockets = self.raw_sockets.iter().map(|rule| (&rule.source, rule.span));
+        let raw_sockets =
+            self.raw_sockets.iter().chain(&self.process_memory).map(|rule| (&rule.source, rule.span));
         if let Some((source, span)) = raw_sockets.chain(databases).chain(execs).last()
             && paths.len() > MAX_PLAIN_PATHS
         {

@@ -1,12 +1,13 @@
-//! Exec rules, and who may open raw sockets.
+//! Exec rules, and who alone may open raw sockets, or get at the memory of others.
 
+use monitor_common::policy::RuleKind;
 use toml_spanner::Span;
 
 use super::about::about;
 use super::lists::{List, accounts, patterns};
 use super::workloads::Workloads;
 use super::{Checker, Names};
-use crate::config::model::{Action, Args, Exec, ListKind, Mode, Pattern, RawSockets};
+use crate::config::model::{Action, Args, Exec, ListKind, Mode, Only, Pattern};
 use crate::config::pattern;
 use crate::config::raw::{self, At, ExecAction, RawAction};
 use crate::config::source::Spanned;
@@ -138,15 +139,16 @@ fn args(file: &mut Checker, raw: &At<raw::Args>) -> Args {
     }
 }
 
-pub(super) fn raw_sockets(
+pub(super) fn only(
     file: &mut Checker,
-    raw: &At<raw::RawSockets>,
+    raw: &At<raw::Only>,
+    kind: RuleKind,
     mode: Mode,
     workloads: &Workloads,
-) -> Option<RawSockets> {
+) -> Option<Only> {
     let At { value: raw, span } = raw;
-    let allow = file.required(&raw.allow, "raw_sockets", "allow", *span);
-    Some(RawSockets {
+    let allow = file.required(&raw.allow, kind.name(), "allow", *span);
+    Some(Only {
         allow: workloads.indices(file, &allow?.value),
         action: match raw.action.or(RawAction::Alert) {
             RawAction::Alert => Action::Alert,

@@ -116,7 +116,7 @@ fn unknown_keys() {
         Case {
             text: "colour = true\n",
             found: &[
-                "1:1 error: unknown key `colour` at the top of the file | known here: `[agent]`, `[control]`, `[[database]]`, `[[exec]]`, `[[listen]]`, `[metrics]`, `mode`, `[packets]`, `[[rate_limit]]`, `[raw_sockets]`, `[[sink]]`, `[web]`, `[[workload]]`",
+                "1:1 error: unknown key `colour` at the top of the file | known here: `[agent]`, `[control]`, `[[database]]`, `[[exec]]`, `[[listen]]`, `[metrics]`, `mode`, `[packets]`, `[process_memory]`, `[[rate_limit]]`, `[raw_sockets]`, `[[sink]]`, `[web]`, `[[workload]]`",
             ],
         },
         Case {

@@ -115,7 +115,7 @@ fn what_differs_is_found_and_places_are_not_looked_at() {
     let exec = "\n[[exec]]\nname = \"one more\"\ndeny = [\"/x\"]\n";
     assert_eq!(differs(&|text| text + exec).elsewhere, ["[[exec]]"]);
     let raw = differs(&|text| text.replace("degrade = \"observe\"\n\n[packets]", "\n[packets]"));
-    assert_eq!(raw, Difference { packets: false, elsewhere: vec!["[raw_sockets]"] });
+    assert_eq!(raw, Difference { packets: false, elsewhere: vec!["[process_memory]"] });
 }
 
 #[test]

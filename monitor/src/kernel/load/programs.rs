@@ -102,6 +102,7 @@ fn load(program: &mut Program, probe: &Probe, types: &KernelTypes) -> Result<Loa
     let outcome = match (&mut *program, probe.attach) {
         (Program::BtfTracePoint(program), Attach::Tracepoint(hook)) => program.load(hook, types),
         (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, types),
+        (Program::FEntry(program), Attach::Function(function)) => program.load(function, types),
         (Program::CgroupSockAddr(program), _) => program.load(),
         (Program::CgroupSock(program), _) => program.load(),
         (Program::CgroupSkb(program), _) => program.load(),

@@ -175,7 +175,7 @@ impl Asker<'_> {
             };
         };
         let rule = match asked.rule_kind() {
-            RuleKind::RawSockets => "[raw_sockets]".to_owned(),
+            kind if kind.is_alone() => format!("[{}]", kind.name()),
             _ => format!("rule {}", crate::event::Text::from(rule).quoted()),
         };
         let because = self.because(decision.rule, asked, weighed);

@@ -15,7 +15,7 @@ use crate::event::{Ancestor, Event, Finding, Text};
 pub(super) struct FindingPart<'a> {
     /// Name of the rule that decided.
     rule: Cow<'a, str>,
-    /// Its table in the policy: `exec`, `database`, `rate_limit`, `raw_sockets` or `listen`.
+    /// Its table in the policy: `exec`, `database`, `rate_limit`, `raw_sockets`, `listen` or `process_memory`.
     rule_kind: &'static str,
     /// How bad it is, as the rule says.
     #[serde(skip_serializing_if = "Option::is_none")]

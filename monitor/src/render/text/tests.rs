@@ -43,6 +43,13 @@ fn each_kind_has_its_line() {
             "socket  bash[4242] /usr/bin/bash packet socket, protocol 3",
         ),
         (
+            samples::event(
+                Kind::Memory,
+                Detail::Memory { pid: 7, start_ns: 1, path: Text::from("/bin/x y") },
+            ),
+            "memory  bash[4242] /usr/bin/bash -> \"/bin/x y\"[7]",
+        ),
+        (
             samples::unix(Direction::Client),
             "unix    bash[4242] /usr/bin/bash -> /run/postgresql/.s.PGSQL.5432",
         ),

@@ -9,6 +9,7 @@ mod client;
 mod forge;
 mod hand;
 mod launch;
+mod memory;
 mod mount;
 mod net;
 mod obey;
@@ -59,6 +60,7 @@ fn run(words: &Words) -> Result<()> {
         "unix" => unix::unix(words),
         "bind" => bind::bind(words),
         "raw" => bind::raw(words),
+        "memory" => memory::memory(words),
         "give" => hand::give(words),
         "accept" => hand::accept(words),
         "inherit" => hand::inherit(words),
