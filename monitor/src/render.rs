@@ -68,6 +68,9 @@ fn family_name(family: u16) -> &'static str {
 
 /// A sentence that may quote somebody else's text: made safe to show, and left as it is if it is already.
 pub(crate) fn sentence(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     // Backslashes are kept apart: those of escapes that are already there must not be doubled.
     let parts: Vec<_> = text.split('\\').map(|part| Text::from(part).to_string()).collect();
     let shown = parts.join("\\");

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what the agent costs those who execute programs, open connections and send packets.
 
+mod findings;
 mod packets;
 mod report;
 
@@ -41,6 +42,22 @@ enum What {
     /// its time is that of a frame from being made to being dropped. A ratio is a block of frames divided by the mean of two blocks
     /// of the floor right before and after. Then floods from both CPUs are counted, and an honest TCP client is timed.
     Packets(Options),
+    /// 20,000 findings a second into a file
+    ///
+    /// A client in a network namespace and a cgroup of its own asks for connections that are refused, at a rate; each is a finding,
+    /// and none is folded. Meanwhile the agent is scraped twice a second. Tells how many lines arrived, what was lost where, and
+    /// what it took.
+    Findings {
+        /// Keep the report as JSON in this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// How long
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
+        seconds: u32,
+        /// How many a second
+        #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+        rate: u32,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,20 +90,25 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !context.is_root() {
         bail!("benchmarks load kernel programs, which needs root: run\n  {}", context.how_to_be_root());
     }
-    let (options, report, text) = match &args.what {
+    let (json, report, text) = match &args.what {
         What::Verdicts(options) => {
             let report = measure(context, &["verdicts", &options.rounds()])?;
             let text = report::verdicts(&report)?;
-            (options, report, text)
+            (&options.json, report, text)
         }
         What::Packets(options) => {
             let flood = if options.quick { QUICK_FLOOD } else { FLOOD };
             let report = measure(context, &["packets", &options.rounds(), flood])?;
             let text = packets::report(&report)?;
-            (options, report, text)
+            (&options.json, report, text)
+        }
+        What::Findings { json, seconds, rate } => {
+            let report = measure(context, &["findings", &seconds.to_string(), &rate.to_string()])?;
+            let text = findings::report(&report)?;
+            (json, report, text)
         }
     };
-    if let Some(path) = &options.json {
+    if let Some(path) = json {
         keep(path, &report)?;
     }
     anstream::print!("{text}");

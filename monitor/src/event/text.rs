@@ -81,8 +81,18 @@ fn is_plain(character: char) -> bool {
     !character.is_control() && !invisible && character != '\\'
 }
 
+/// The text itself, if all of it is printable ASCII but backslashes: what nearly every path and argument is. Then nothing has to
+/// be looked at by character.
+fn as_it_is(bytes: &[u8]) -> Option<&str> {
+    let plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
+    plain.then(|| str::from_utf8(bytes).ok()).flatten()
+}
+
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = as_it_is(&self.0) {
+            return f.write_str(text);
+        }
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
                 match character {
@@ -104,7 +114,10 @@ impl fmt::Display for Text {
 
 impl serde::Serialize for Text {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match as_it_is(&self.0) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -134,6 +147,12 @@ mod tests {
         #[test]
         fn nothing_shown_is_a_control_character(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(!Text::new(bytes).to_string().chars().any(char::is_control));
+        }
+
+        #[test]
+        fn what_is_shown_as_it_is_would_be_so_by_character(text in "[ -~]{0,40}") {
+            let plain = text.chars().all(super::is_plain);
+            prop_assert_eq!(super::as_it_is(text.as_bytes()), Some(&*text).filter(|_| plain));
         }
 
         #[test]

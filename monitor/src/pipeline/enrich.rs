@@ -27,6 +27,8 @@ use super::redact::Redactor;
 pub struct Enricher {
     /// By process id.
     programs: HashMap<u32, Known>,
+    /// Processes of which `/proc` tells nothing, and when it was asked, nanoseconds since boot.
+    untold: HashMap<u32, u64>,
     places: Places,
     tree: Tree,
     groups: Groups,
@@ -54,7 +56,7 @@ impl Enricher {
     pub fn new(tree: Tree, groups: Groups, redactor: Redactor, found: Vec<processes::Found>) -> Self {
         let known = |found: processes::Found| (found.pid, Known::found(found, &redactor));
         let programs = found.into_iter().map(known).collect();
-        Self { programs, places: Places::default(), tree, groups, redactor }
+        Self { programs, untold: HashMap::new(), places: Places::default(), tree, groups, redactor }
     }
 
     /// Completes a record; `names` are those of the policy in force.

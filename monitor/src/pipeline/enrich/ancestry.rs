@@ -12,6 +12,9 @@ pub(super) const LEVELS: usize = 8;
 /// How long what `/proc` said of an ancestor is believed, nanoseconds. A flood of findings shall not read it for each.
 const BELIEVED_NS: u64 = 1_000_000_000;
 
+/// Most processes of which it is remembered that nothing could be read.
+const UNTOLD: usize = 1024;
+
 impl Enricher {
     /// Tells a finding who its subject descends from: its parent at the time of the event first.
     ///
@@ -31,6 +34,11 @@ impl Enricher {
     fn current(&mut self, pid: u32, now_ns: u64) -> Option<&Known> {
         let fresh = |known: &Known| now_ns.saturating_sub(known.asked_ns) < BELIEVED_NS;
         if !self.programs.get(&pid).is_some_and(fresh) {
+            // A thread of the kernel, or one that this agent may not look at: it is the ancestor of many.
+            let asked = self.untold.get(&pid);
+            if asked.is_some_and(|asked| now_ns.saturating_sub(*asked) < BELIEVED_NS) {
+                return None;
+            }
             let known = match (processes::read(&self.tree, pid), self.programs.get(&pid)) {
                 // Of the same process, what its own exec told says more than `/proc` does.
                 (Some(found), Some(known))
@@ -42,7 +50,13 @@ impl Enricher {
                 (Some(found), _) => Known::found(found, &self.redactor),
                 // Gone by now; it was there when the event happened.
                 (None, Some(known)) => known.clone(),
-                (None, None) => return None,
+                (None, None) => {
+                    if self.untold.len() >= UNTOLD {
+                        self.untold.clear();
+                    }
+                    self.untold.insert(pid, now_ns);
+                    return None;
+                }
             };
             self.learn(pid, Known { asked_ns: now_ns, ..known });
         }

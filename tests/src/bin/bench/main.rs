@@ -5,11 +5,14 @@
 //! a slow drift of the machine cancels out; the order of what is compared turns round with each round. One of the things
 //! compared is nothing at all: how far its ratios lie from 1 tells what the others are worth.
 //!
+//! `bench findings SECONDS RATE`: whether that many findings a second all arrive in the agent's file, and what that takes.
+//!
 //! `bench packets ROUNDS SECONDS [ONLY]`: what a packet costs where it is limited, by the same pairing; what arrives of floods of so
 //! many seconds; what an honest client notices.
 
 mod cost;
 mod empty;
+mod findings;
 mod host;
 mod operation;
 mod packets;
@@ -55,8 +58,14 @@ fn run() -> Result<()> {
             println!("{:#}", packets::run(&packets::Plan { rounds, flood_seconds, only })?);
             Ok(())
         }
+        ["findings", seconds, rate] => {
+            let seconds = seconds.parse().with_context(|| format!("seconds: {seconds:?}"))?;
+            let rate = rate.parse().with_context(|| format!("rate: {rate:?}"))?;
+            println!("{:#}", findings::run(seconds, rate)?);
+            Ok(())
+        }
         _ => bail!(
-            "usage: bench verdicts ROUNDS, or bench packets ROUNDS SECONDS [ONLY]; `cargo xtask bench` builds and runs it"
+            "usage: bench verdicts ROUNDS, bench findings SECONDS RATE, or bench packets ROUNDS SECONDS [ONLY]; `cargo xtask bench` builds and runs it"
         ),
     }
 }
