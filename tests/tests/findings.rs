@@ -1,6 +1,7 @@
 //! Findings: what they tell beside the event, and where they go. The oracles are what programs say of themselves, and receivers
 //! that aren't ours.
 
+mod flood;
 mod receivers;
 
 use std::{fs, path::Path};

@@ -36,6 +36,11 @@ impl Metrics {
         Ok(Self(samples))
     }
 
+    /// All samples.
+    pub fn all(&self) -> &[Sample] {
+        &self.0
+    }
+
     /// All series of a metric.
     pub fn series(&self, name: &str) -> Vec<&Sample> {
         self.0.iter().filter(|sample| sample.name == name).collect()

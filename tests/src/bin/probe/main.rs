@@ -6,6 +6,7 @@
 
 mod bind;
 mod client;
+mod distinct;
 mod forge;
 mod hand;
 mod launch;
@@ -51,6 +52,7 @@ fn run(words: &Words) -> Result<()> {
         "connect" => client::connect(words),
         "reach" => client::reach(words),
         "attempt" => client::attempt(words),
+        "distinct" => distinct::distinct(words),
         "flood" => client::flood(words),
         "forge" => forge::forge(words),
         "echo" => talk::echo(words),
