@@ -208,7 +208,7 @@ impl Kind {
     #[must_use]
     pub const fn findings(self) -> Ring {
         match self {
-            Self::Exec => Ring::Execs,
+            Self::Exec | Self::Memory => Ring::Execs,
             Self::Limit | Self::Source => Ring::Packets,
             Self::Connect | Self::Bind | Self::Listen | Self::Socket | Self::Unix | Self::Held => {
                 Ring::Sockets

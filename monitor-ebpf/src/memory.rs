@@ -66,6 +66,6 @@ fn asked(target: Object) -> bool {
         target_pid: field!(target, task_tgid),
         zero: 0,
     };
-    emit(Kind::Memory, &record);
+    emit(Kind::Memory, &decision, &record);
     decision.enforces(verdict::DENY)
 }
