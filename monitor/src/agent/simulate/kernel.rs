@@ -70,8 +70,14 @@ impl Simulator {
         let source_sets = policy.source_sets;
         let settings = Settings { source_sets, simulated: u32::from(!real), ..ground.settings };
         let rate_limits = policy.rate_rules.len();
-        let sizes =
-            Sizes { databases: 0, listens: 0, rate_limits, source_sets, rings: Rings::NONE, room: Room::USUAL };
+        let sizes = Sizes {
+            databases: 0,
+            listens: 0,
+            rate_limits,
+            source_sets,
+            rings: Rings::NONE,
+            room: Room::USUAL,
+        };
         let mut kernel = Kernel::open(&ground.types, &ground.layout, &settings, sizes, KernelLog::Off)?;
         for probe in PROBES.iter().filter(|probe| probe.needed == Needed::RateLimit) {
             kernel.load(probe)?;
