@@ -105,9 +105,12 @@ fn a_shell_below_a_network_service_is_reported() -> Result<()> {
     // One that what it started starts.
     let words = ["vfork".to_owned(), format!("program={}", shell.display())];
     scene.spawn("nginx.service", &server, &admin, 1, &words.each_ref().map(String::as_str))?;
-    // A real one, by whatever link leads there.
-    scene.spawn("nginx.service", &server, Path::new("/bin/sh"), 1, &["-c", "true"])?;
-    reported(agent, &[("shell below a network service", 5)])
+    // A real one, by whatever link leads there; guests have none.
+    let real = Path::new("/bin/sh");
+    if real.exists() {
+        scene.spawn("nginx.service", &server, real, 1, &["-c", "true"])?;
+    }
+    reported(agent, &[("shell below a network service", 4 + u64::from(real.exists()))])
 }
 
 #[test]
