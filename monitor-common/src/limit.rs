@@ -54,7 +54,7 @@ wire! {
         pub id: u64,
         /// Index of its counters: its place in the file.
         pub counter: u32,
-        /// Code of [`crate::policy::Mode`].
+        /// Code of [`crate::policy::Mode`], or that and [`crate::policy::Mode::OTHER_WHEN_STALE`].
         pub mode: u32,
         /// [`RateRule::WHOLE`] and so on.
         pub flags: u32,

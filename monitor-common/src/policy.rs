@@ -24,7 +24,7 @@ wire! {
         pub on_member: u8,
         /// [`Action`] code for any other subject.
         pub on_other: u8,
-        /// [`Mode`] code.
+        /// [`Mode`] code, or that and [`Mode::OTHER_WHEN_STALE`].
         pub mode: u8,
         /// Zero.
         pub zero: [u8; 5],
@@ -94,6 +94,17 @@ pub enum Mode {
 impl Mode {
     /// Both, in the order of their codes.
     pub const ALL: [Self; 2] = [Self::Observe, Self::Enforce];
+
+    /// Beside the code of a rule's mode: while the agent is gone, the other mode holds.
+    pub const OTHER_WHEN_STALE: u8 = 2;
+
+    /// The code of the mode that holds now, by what a rule has. Whether the agent is gone is asked only if that matters.
+    #[inline(always)]
+    #[must_use]
+    pub fn now(of_rule: u8, is_stale: impl FnOnce() -> bool) -> u8 {
+        let mode = of_rule & 1;
+        if of_rule & Self::OTHER_WHEN_STALE == 0 { mode } else { mode ^ u8::from(is_stale()) }
+    }
 
     /// The mode's code in rules and records; unknown codes are `Observe`, which harms nobody.
     #[must_use]
@@ -223,12 +234,31 @@ impl Subject for RuleSet {
     }
 }
 
-/// Decides: of `candidates`, the first rule in file order that applies to `subject`.
+/// Decides: of `candidates`, the first rule in file order that applies to `subject`, while an agent lives.
+#[inline(always)]
+#[must_use]
+pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &impl Subject) -> Decision {
+    decide_now(rules, candidates, subject, || false)
+}
+
+/// The same, whether or not an agent lives: `is_stale` is asked only for a rule to which it matters.
 ///
 /// Costs one rule look-up per candidate that doesn't apply, plus one.
 #[inline(always)]
 #[must_use]
-pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &impl Subject) -> Decision {
+pub fn decide_now(
+    rules: &impl Rules,
+    candidates: &RuleSet,
+    subject: &impl Subject,
+    is_stale: impl FnOnce() -> bool,
+) -> Decision {
+    let decision = find(rules, candidates, subject);
+    Decision { mode: Mode::now(decision.mode, is_stale), ..decision }
+}
+
+/// The decision with the mode as the rule has it.
+#[inline(always)]
+fn find(rules: &impl Rules, candidates: &RuleSet, subject: &impl Subject) -> Decision {
     let mut word = 0;
     while word < limits::RULES / 64 {
         let mut bits = candidates.bits[word];
@@ -255,6 +285,13 @@ pub fn decide(rules: &impl Rules, candidates: &RuleSet, subject: &impl Subject) 
 }
 
 impl Rule {
+    /// The same; with the other mode while the agent is gone, if `other`.
+    #[must_use]
+    pub const fn other_when_stale(self, other: bool) -> Self {
+        let flag = if other { Mode::OTHER_WHEN_STALE } else { 0 };
+        Self { mode: self.mode | flag, ..self }
+    }
+
     /// A rule about `subjects`.
     #[must_use]
     pub const fn new(subjects: WorkloadSet, on_member: Action, on_other: Action, mode: Mode) -> Self {

@@ -17,6 +17,8 @@ wire! {
         pub source_key: [u64; 2],
         /// The generation that these programs are of.
         pub generation: u64,
+        /// How long after it was last seen alive the agent counts as gone, nanoseconds.
+        pub stale_after_ns: u64,
         /// How many sets of sources there are: a power of two.
         pub source_sets: u32,
         /// 1 when packets of a capture are judged at the times that it says, rather than now.
@@ -68,6 +70,14 @@ impl Control {
         agent_pid: 0,
         overlap: 0,
     };
+
+    /// Whether the agent is gone at a time, nanoseconds since boot: it was not seen for longer than this. One that hangs, or was
+    /// stopped, is as gone as one that is dead.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_stale(&self, now_ns: u64, after_ns: u64) -> bool {
+        now_ns.saturating_sub(self.beat_ns) > after_ns
+    }
 
     /// How long both judge when a trial ends by itself, nanoseconds: longer than the programs at one hook take.
     pub const BOTH_NS: u64 = 1_000_000;
@@ -139,6 +149,15 @@ mod tests {
         let before = Control { generation: from, ..Control::NONE };
         let moment = Control { generation: to, before: from, overlap: 1, ..Control::NONE };
         [before, moment, Control { overlap: 0, ..moment }]
+    }
+
+    #[test]
+    fn an_agent_that_was_not_seen_for_longer_is_gone() {
+        let control = Control { beat_ns: 1000, ..Control::NONE };
+        for (now, stale) in [(0, false), (1000, false), (1500, false), (1501, true), (u64::MAX, true)] {
+            assert_eq!(control.is_stale(now, 500), stale, "{now}");
+        }
+        assert!(!control.is_stale(u64::MAX, u64::MAX), "never");
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub static SETTINGS: Settings = Settings {
     sockets_wanted: 0,
     source_key: [0; 2],
     generation: 0,
+    stale_after_ns: u64::MAX,
     source_sets: 0,
     simulated: 0,
     agent_exe: ExeId::NONE,

@@ -8,6 +8,8 @@ use monitor_common::{
 
 pub use monitor_common::policy::ports::{PORT_INDICES, port_index};
 
+use crate::subject::is_stale;
+
 struct Table(&'static Array<Rule>);
 
 impl Rules for Table {
@@ -25,7 +27,7 @@ pub fn decide(rules: &'static Array<Rule>, candidates: &RuleSet, subject: &impl 
     }
     let mut candidates = *candidates;
     blur(&mut candidates);
-    let mut decision = monitor_common::policy::decide(&Table(rules), &candidates, subject);
+    let mut decision = monitor_common::policy::decide_now(&Table(rules), &candidates, subject, is_stale);
     blur(&mut decision);
     decision
 }
@@ -33,7 +35,7 @@ pub fn decide(rules: &'static Array<Rule>, candidates: &RuleSet, subject: &impl 
 /// The same where the candidates are known to the verifier, or come from memory.
 #[inline(always)]
 pub fn decide_plainly(rules: &'static Array<Rule>, candidates: &RuleSet, subject: &impl Subject) -> Decision {
-    monitor_common::policy::decide(&Table(rules), candidates, subject)
+    monitor_common::policy::decide_now(&Table(rules), candidates, subject, is_stale)
 }
 
 /// Copies a value onto itself by a helper.

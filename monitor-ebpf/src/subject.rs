@@ -70,6 +70,20 @@ fn judge_at(newest_first: bool) -> bool {
     now.judges(global!(SETTINGS.generation), now_ns, newest_first)
 }
 
+/// Whether the agent is gone ([`Control::is_stale`]). Reads a clock: to be asked for rules to which it matters.
+#[inline(always)]
+pub fn is_stale() -> bool {
+    if global!(SETTINGS.governed) == 0 {
+        return false;
+    }
+    let Some(control) = CONTROL.get_ptr(0) else { return false };
+    // SAFETY: a number that is read as a whole.
+    let beat_ns = unsafe { read_volatile(&raw const (*control).beat_ns) };
+    // SAFETY: a helper without arguments.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    Control { beat_ns, ..Control::NONE }.is_stale(now_ns, global!(SETTINGS.stale_after_ns))
+}
+
 /// Whether these programs are of the generation that judges.
 #[inline(always)]
 pub fn judges() -> bool {

@@ -34,7 +34,7 @@ pub use model::{
     About, Account, Action, Agent, Args, Attach, BANNED, Class, Config, Control, Database, Endpoint, Exec,
     FileSink, Format, HttpKind, IfHeld, Interfaces, Level, Limit, ListKind, Metrics, Mode, Only,
     PacketInterface, Packets, Pattern, Penalty, Per, Protect, Protocol, Rate, RateLimit, Redact, Rings,
-    Secret, Sink, Syslog, Target, UNPARSED, Url, Workload,
+    Secret, Sink, Syslog, Target, UNPARSED, Url, WhenStale, Workload,
 };
 pub(crate) use net::prefix as network;
 pub(crate) use net::prefix;

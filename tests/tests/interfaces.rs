@@ -4,7 +4,7 @@
 mod held;
 mod kinds;
 mod lifelines;
-mod stage;
+pub mod stage;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::{

@@ -4,6 +4,7 @@
 mod identity;
 mod orders;
 mod reload;
+mod stale;
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Instant};
 

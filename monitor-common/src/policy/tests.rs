@@ -56,3 +56,31 @@ proptest! {
         prop_assert_eq!(decide(&&rules[..], &RuleSet { bits }, &WorkloadSet { bits: subject }), expected);
     }
 }
+
+#[test]
+fn the_other_mode_holds_while_the_agent_is_gone_and_nobody_asks_without_need() {
+    let rule = |mode| Rule { mode, ..Rule::new(set(&[0]), Action::Deny, Action::Next, Mode::Observe) };
+    let (observe, enforce) = (Mode::Observe as u8, Mode::Enforce as u8);
+    for (code, alive, stale) in [
+        (observe, observe, observe),
+        (enforce, enforce, enforce),
+        (observe | Mode::OTHER_WHEN_STALE, observe, enforce),
+        (enforce | Mode::OTHER_WHEN_STALE, enforce, observe),
+    ] {
+        let rules = &[rule(code)][..];
+        let mut only = RuleSet::EMPTY;
+        only.insert(0);
+        let mut asked = 0;
+        let mut mode = |is_stale| {
+            let ask = || {
+                asked += 1;
+                is_stale
+            };
+            decide_now(&rules, &only, &set(&[0]), ask).mode
+        };
+        assert_eq!((mode(false), mode(true)), (alive, stale), "{code}");
+        assert_eq!(asked, if alive == stale { 0 } else { 2 });
+        assert_eq!(decide(&rules, &only, &set(&[0])).mode, alive);
+    }
+    assert_eq!(decide_now(&&[][..], &RuleSet::EMPTY, &set(&[]), || true), Decision::NONE);
+}

@@ -22,6 +22,7 @@ use crate::{
     global,
     maps::{OVER, PACKETS, PROTECTED, PROTECTED_PORTS, UNPARSED},
     policy::port_index,
+    subject::is_stale,
 };
 
 /// Why a packet is over, and what is known of its source.
@@ -79,7 +80,8 @@ fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
     if is_protected(arrival, slot) {
         return put!(arrival, outcome, Outcome::Protected as u64);
     }
-    let enforced = rule.mode == Mode::Enforce as u32;
+    let mode = Mode::now(rule.mode as u8, is_stale);
+    let enforced = mode == Mode::Enforce as u8;
     put!(arrival, outcome, if enforced { Outcome::Drop as u64 } else { Outcome::WouldDrop as u64 });
     count(
         OVER.get_ptr_mut(rule.counter * CAUSES + (over.cause as u32 & (CAUSES - 1))),
@@ -103,7 +105,7 @@ fn over(arrival: *mut Arrival, rule: &RateRule, now: u64, over: Over) {
             counts_anew = true;
         }
     }
-    report(arrival, rule, slot, now, over.cause, penalty);
+    report(arrival, rule, slot, now, (over.cause, mode), penalty);
     if counts_anew {
         // After the report, which tells how many it took.
         // SAFETY: a field of a live map value.
@@ -163,7 +165,14 @@ fn may_report(arrival: *mut Arrival) -> bool {
 
 /// Reports a source at most once a second, and each penalty.
 #[inline(always)]
-fn report(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, now: u64, cause: u64, penalty_ns: u64) {
+fn report(
+    arrival: *mut Arrival,
+    rule: &RateRule,
+    slot: *mut Slot,
+    now: u64,
+    (cause, mode): (u64, u8),
+    penalty_ns: u64,
+) {
     let beat = beat(now);
     // SAFETY: a field of a live map value.
     let reported = unsafe { &raw mut (*slot).reported };
@@ -179,7 +188,7 @@ fn report(arrival: *mut Arrival, rule: &RateRule, slot: *mut Slot, now: u64, cau
     if !mine && penalty_ns == 0 {
         return;
     }
-    let decision = Decision { rule: rule.counter as u16, verdict: verdict::DROP, mode: rule.mode as u8 };
+    let decision = Decision { rule: rule.counter as u16, verdict: verdict::DROP, mode };
     let source = Endpoint {
         addr: Addr::from_words(masked(arrival, rule)),
         port: field!(arrival, packet.port),

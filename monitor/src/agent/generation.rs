@@ -29,7 +29,8 @@ use super::{
     succession::{Kept, Predecessor},
 };
 use crate::{
-    config::Config, host::processes::Found, kernel::control::Control, pipeline::source::Source, policy::Names,
+    config::Config, host::processes::Found, kernel::control::Control, metrics::Metrics,
+    pipeline::source::Source, policy::Names,
 };
 
 /// A generation that judges.
@@ -49,6 +50,8 @@ pub(super) struct Generation {
     /// The one that judges again if this one isn't confirmed.
     fallback: Option<Predecessor>,
     control: Option<Arc<Control>>,
+    /// How long after its last sign of life the agent counts as gone.
+    stale_after_ns: u64,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -74,6 +77,18 @@ fn forget(around: &Surroundings, generation: u64) {
         pins.remove(generation);
     }
     Kept::remove(&around.run_dir, generation);
+}
+
+/// Says that the agent is alive, and counts for how long it wasn't seen to be.
+fn sign_of_life(control: &Control, stale_after_ns: u64, metrics: &Metrics) {
+    let gone = Duration::from_nanos(control.beat(stale_after_ns));
+    if !gone.is_zero() {
+        tracing::warn!(
+            "for {:.1} s there was no agent, or it hung: rules with `when_stale` held as they say then",
+            gone.as_secs_f64()
+        );
+        metrics.counters().was_gone(gone);
+    }
 }
 
 impl Generation {
@@ -130,8 +145,9 @@ impl Generation {
         take_over();
         reloader.write_down()?;
         if let Some(control) = &control {
+            // Before it judges: none of its rules may take us for gone.
+            sign_of_life(control, config.agent.stale_after_ns, &around.metrics);
             control.switch(engine.generation, trial)?;
-            control.beat();
         }
         let proven = start::prove(&config, engine.exec_lsm, &around.metrics).or_else(|error| {
             if let (Some(control), Some(before)) = (&control, &before) {
@@ -180,6 +196,7 @@ impl Generation {
             left,
             fallback,
             control,
+            stale_after_ns: config.agent.stale_after_ns,
             stop,
             threads,
         })
@@ -238,7 +255,8 @@ impl Generation {
     /// Says that the agent is alive.
     pub(super) fn beat(&self) {
         if let Some(control) = &self.control {
-            control.beat();
+            let Reloader { around, .. } = &*self.reloader;
+            sign_of_life(control, self.stale_after_ns, &around.metrics);
         }
     }
 

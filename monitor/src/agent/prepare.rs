@@ -44,6 +44,7 @@ impl Ground {
             sockets_wanted: 0,
             source_key: random_key()?,
             generation: 0,
+            stale_after_ns: u64::MAX,
             source_sets: 0,
             simulated: 0,
             agent_exe,

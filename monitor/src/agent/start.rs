@@ -161,7 +161,8 @@ pub(super) fn start(
             .context("`events_per_cgroup` is out of range")
     })?;
     let settings = Settings { source_sets, events, ..ground.settings(&scope, exec_lsm, wanted) };
-    let settings = Settings { generation: next_generation(around, before), ..settings };
+    let generation = next_generation(around, before);
+    let settings = Settings { generation, stale_after_ns: config.agent.stale_after_ns, ..settings };
     let (databases, rate_limits) = (config.databases.len(), config.rate_limits.len());
     let (listens, rings) = (config.listens.len(), config.agent.rings);
     let sizes = Sizes { databases, listens, rate_limits, source_sets, rings, room: around.room };
@@ -348,7 +349,7 @@ pub(super) fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Resul
             proven.push(trial::kill(outcome));
         }
         let relies = |rule: &config::Exec| {
-            rule.mode == config::Mode::Enforce && rule.action != config::Action::Alert && !rule.degrade
+            rule.when_stale.may_enforce(rule.mode) && rule.action != config::Action::Alert && !rule.degrade
         };
         if let Some(rule) = config.execs.iter().find(|rule| relies(rule) && !live) {
             bail!(
@@ -361,7 +362,7 @@ pub(super) fn prove(config: &Config, exec_lsm: bool, metrics: &Metrics) -> Resul
     let refused = canary::connect();
     metrics.counters().canary("connect", refused, jiff::Timestamp::now());
     proven.push(trial::connect(refused));
-    let enforced = |rule: &config::Database| rule.mode == config::Mode::Enforce;
+    let enforced = |rule: &config::Database| rule.when_stale.may_enforce(rule.mode);
     if !refused && config.databases.iter().any(enforced) {
         bail!(
             "the kernel doesn't carry out refusals of connects: a connect that must be refused was not; no rule would hold"

@@ -18,7 +18,7 @@ pub use about::{About, Level};
 pub use packets::{BANNED, Limit, PacketInterface, Packets, Penalty, Rate, RateLimit, UNPARSED};
 pub use policy::{Account, Args, Database, Exec, Only, Pattern, Workload};
 pub use sink::{Endpoint, FileSink, HttpKind, Secret, Sink, Syslog, Target, Url};
-pub use words::{Action, Attach, Class, Format, IfHeld, ListKind, Mode, Per, Protocol};
+pub use words::{Action, Attach, Class, Format, IfHeld, ListKind, Mode, Per, Protocol, WhenStale};
 
 /// A whole configuration, all files together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Agent {
     pub cgroup: Spanned<String>,
     /// What is never dropped.
     pub protect: Protect,
+    /// How long after its last sign of life the agent counts as gone, nanoseconds.
+    pub stale_after_ns: u64,
     /// What is taken out of command lines.
     pub redact: Redact,
     /// How much the kernel keeps for the agent.

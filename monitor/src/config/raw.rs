@@ -93,6 +93,10 @@ pub(crate) struct Agent {
     #[toml(default)]
     #[schemars(example = ["10.0.0.0/24", "tcp/22"])]
     pub protect: Field<List<String>>,
+    /// How long the agent may give no sign of life until rules with `when_stale` hold otherwise: 5 seconds to a day. Default: 1m.
+    #[toml(default)]
+    #[schemars(example = &"1m")]
+    pub stale_after: Field<String>,
     /// Regular expressions for what is secret on command lines, besides what is known to be: passwords, tokens and keys by
     /// the names of options and settings, by known clients and in addresses. The first group of a match, or all of it, is shown
     /// as `[redacted]` in events and findings. `"off"` shows everything.

@@ -84,11 +84,20 @@ impl Control {
         self.change(|entry| entry.until_ns = 0)
     }
 
-    /// Says that the agent is alive.
-    pub fn beat(&self) {
-        if let Err(error) = self.change(|entry| entry.beat_ns = since_boot_ns()) {
+    /// Says that the agent is alive. For how long, nanoseconds, it had counted as gone until now, or one before it.
+    pub fn beat(&self, stale_after_ns: u64) -> u64 {
+        let mut gone = 0;
+        let beat = self.change(|entry| {
+            let now = since_boot_ns();
+            if entry.beat_ns != 0 && entry.is_stale(now, stale_after_ns) {
+                gone = now - entry.beat_ns - stale_after_ns;
+            }
+            entry.beat_ns = now;
+        });
+        if let Err(error) = beat {
             tracing::warn!("{error:#}");
         }
+        gone
     }
 
     fn map(&self) -> MutexGuard<'_, Array<MapData, Entry>> {

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use monitor_common::event::{KINDS, Kind};
@@ -31,6 +32,8 @@ pub struct Counters {
     canaries: Mutex<BTreeMap<&'static str, Canary>>,
     reloads: [AtomicU64; Reload::ALL.len()],
     control: [AtomicU64; ControlOutcome::ALL.len()],
+    /// How long no agent was seen alive, milliseconds.
+    gone_ms: AtomicU64,
     /// Of bans.
     pub bans: Bans,
     /// Of interfaces.
@@ -150,6 +153,16 @@ pub struct Canary {
 }
 
 impl Counters {
+    /// For so long no agent counted as alive.
+    pub fn was_gone(&self, gone: Duration) {
+        self.gone_ms.fetch_add(gone.as_millis() as u64, Relaxed);
+    }
+
+    /// For how long altogether, seconds.
+    pub fn gone_seconds(&self) -> f64 {
+        self.gone_ms.load(Relaxed) as f64 / 1000.0
+    }
+
     /// Counts an event that was taken off the ring and decoded.
     pub fn delivered(&self, kind: Kind) {
         if let Some(counter) = self.delivered_by_kind().get(kind as usize) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use monitor_common::policy::RuleKind;
 
-use crate::config::{About, Config};
+use crate::config::{About, Config, WhenStale};
 
 /// Facts about this agent on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,13 +161,15 @@ pub struct Rule {
     pub practice: String,
     /// Techniques of ATT&CK, sorted and separated by commas: one series a rule, or there would be nothing to join with.
     pub attack: String,
+    /// What holds while the agent is gone.
+    pub when_stale: &'static str,
 }
 
 impl Policy {
     /// That of a configuration in force.
     #[must_use]
     pub fn new(config: &Config, generation: u64) -> Self {
-        let rule = |kind: RuleKind, name: &str, about: &About| {
+        let rule = |kind: RuleKind, name: &str, about: &About, when_stale: WhenStale| {
             let mut attack = about.attack.clone();
             attack.sort();
             Rule {
@@ -176,13 +178,17 @@ impl Policy {
                 severity: about.severity.name(),
                 practice: about.practice.clone().unwrap_or_default(),
                 attack: attack.join(","),
+                when_stale: when_stale.name(),
             }
         };
-        let execs = config.execs.iter().map(|it| rule(RuleKind::Exec, &it.name, &it.about));
-        let databases = config.databases.iter().map(|it| rule(RuleKind::Database, &it.name, &it.about));
-        let listens = config.listens.iter().map(|it| rule(RuleKind::Listen, &it.name, &it.about));
-        let limits = config.rate_limits.iter().map(|it| rule(RuleKind::RateLimit, &it.name, &it.about));
-        let alone = config.alone().map(|(kind, it)| rule(kind, kind.name(), &it.about));
+        let execs = config.execs.iter().map(|it| rule(RuleKind::Exec, &it.name, &it.about, it.when_stale));
+        let databases =
+            config.databases.iter().map(|it| rule(RuleKind::Database, &it.name, &it.about, it.when_stale));
+        let listens =
+            config.listens.iter().map(|it| rule(RuleKind::Listen, &it.name, &it.about, it.when_stale));
+        let limits =
+            config.rate_limits.iter().map(|it| rule(RuleKind::RateLimit, &it.name, &it.about, it.when_stale));
+        let alone = config.alone().map(|(kind, it)| rule(kind, kind.name(), &it.about, it.when_stale));
         Self {
             sha256: config.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
             generation,

@@ -229,6 +229,10 @@ pub(super) fn http_requests<'v>(view: &'v View, out: &mut Samples<'v>) {
     }
 }
 
+pub(super) fn gone_seconds<'v>(view: &'v View, out: &mut Samples<'v>) {
+    out.add([], view.counters.gone_seconds());
+}
+
 pub(super) fn cpu_seconds<'v>(view: &'v View, out: &mut Samples<'v>) {
     if let Some(process) = &view.process {
         out.add([], process.cpu_seconds);

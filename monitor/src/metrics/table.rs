@@ -131,7 +131,7 @@ pub static METRICS: &[Metric] = &[
         Info,
         Enforcement,
         "monitor_rule_info",
-        &["rule", "kind", "severity", "practice", "attack"],
+        &["rule", "kind", "severity", "practice", "attack", "when_stale"],
         read::rule,
     )
     .help("What the rules in force say of themselves, to join with; ATT&CK ids are separated by commas."),
@@ -234,6 +234,9 @@ pub static METRICS: &[Metric] = &[
         .help("HTTP requests that were answered."),
     Metric::new(Counter, Agent, "monitor_control_requests_total", &["outcome"], read::control_requests)
         .help("Requests at the control socket; refused are connections that were not taken."),
+    Metric::new(Counter, Agent, "monitor_agent_stale_seconds_total", &[], read::gone_seconds)
+        .unit(Unit::Seconds)
+        .help("Time without a sign of life of an agent, beyond [agent] stale_after: of this one, and before it took over."),
     Metric::new(Counter, Agent, "process_cpu_seconds_total", &[], read::cpu_seconds)
         .unit(Unit::Seconds)
         .help("User and system time the agent used."),

@@ -21,7 +21,7 @@ use monitor_common::{
 
 use super::Compiled;
 use crate::{
-    config::{self, Action, Config, Diagnostic, Mode, Severity},
+    config::{self, Action, Config, Diagnostic, Severity},
     event::{Program, Text},
     host::{
         accounts::Administrator,
@@ -104,11 +104,12 @@ pub fn refuse(config: &Config, policy: &Compiled, ways: &Ways) -> Result<(), con
 }
 
 fn is_risky(rule: &config::Exec) -> bool {
-    rule.mode == Mode::Enforce && rule.action != Action::Alert && rule.args.is_none() && !rule.force
+    let enforces = rule.when_stale.may_enforce(rule.mode);
+    enforces && rule.action != Action::Alert && rule.args.is_none() && !rule.force
 }
 
 fn cuts(rule: &config::Database) -> bool {
-    rule.mode == Mode::Enforce && rule.action == Action::Deny && !rule.force
+    rule.when_stale.may_enforce(rule.mode) && rule.action == Action::Deny && !rule.force
 }
 
 /// Whether the policy is for the whole host.
@@ -129,7 +130,7 @@ fn stopped(config: &Config, policy: &Compiled, ways: &Ways) -> Vec<(usize, Strin
             let who = workloads(policy, &files, executor, vital.ids);
             let decision = decide(&&policy.exec_rules[..], &candidates, &who);
             let rule = usize::from(decision.rule);
-            let stops = decision.enforces(verdict::DENY) || decision.enforces(verdict::KILL);
+            let stops = matches!(decision.verdict, verdict::DENY | verdict::KILL);
             (stops && config.execs.get(rule).is_some_and(is_risky)).then_some(rule)
         });
         found.extend(decides.map(|rule| (rule, vital.what)));
@@ -221,7 +222,7 @@ fn cut_off(
         for peer in peers.iter().filter(|peer| !peer.is_loopback()) {
             let decision = from(policy, port, *peer);
             let rule = usize::from(decision.rule);
-            if decision.enforces(verdict::DROP) && config.databases.get(rule).is_some_and(cuts) {
+            if decision.verdict == verdict::DROP && config.databases.get(rule).is_some_and(cuts) {
                 found.push((rule, format!("{peer} to port {port} ({what})")));
             }
         }

@@ -103,6 +103,7 @@ fn rate_rule(config: &Config, rule: &RateLimit, counter: u32, source_sets: u32) 
         Per::Rule => Limit::NONE,
         Per::Source { .. } => limit(rule.newcomers.or_else(|| Some(newcomers(source_sets))))?,
     };
+    let other = u32::from(rule.when_stale.is_other(rule.mode)) * u32::from(Mode::OTHER_WHEN_STALE);
     Ok(flagged(RateRule {
         packets: limit(rule.packets)?,
         connections: limit(rule.connections)?,
@@ -111,7 +112,7 @@ fn rate_rule(config: &Config, rule: &RateLimit, counter: u32, source_sets: u32) 
         penalty: penalty.unwrap_or(NO_PENALTY),
         id: id(&rule.name),
         counter,
-        mode: Mode::from(rule.mode) as u32,
+        mode: Mode::from(rule.mode) as u32 | other,
         ..counting(rule.per)
     }))
 }

@@ -40,13 +40,16 @@ pub(super) fn exec_rule(
     let mut mode = rule.mode.into();
     // Arguments can't be read when an exec can still be refused.
     let cannot = if action == Action::Kill || rule.args.is_some() { cannot.kill } else { cannot.exec };
-    if let (Some(reason), Mode::Enforce, true) = (cannot, mode, action != Action::Alert) {
+    let mut other = rule.when_stale.is_other(rule.mode);
+    if let (Some(reason), true, true) =
+        (cannot, rule.when_stale.may_enforce(rule.mode), action != Action::Alert)
+    {
         if !rule.degrade {
             let help = "write `degrade = \"observe\"` in the rule to have it report only";
             return Err(cannot_hold(config, &rule.name, &rule.place, reason, help));
         }
         degraded.push((rule.name.clone(), reason));
-        mode = Mode::Observe;
+        (mode, other) = (Mode::Observe, false);
     }
     // Who is left out takes the place of who is meant, which is then what else must be true; with users besides, there would be
     // three.
@@ -58,7 +61,7 @@ pub(super) fn exec_rule(
         Some(by) => (Rule::new(set(by), action, Action::Next, mode), users),
         None => (Rule::new(WorkloadSet::EMPTY, action, action, mode), users),
     };
-    Ok(Rule { also, ..compiled })
+    Ok(Rule { also, ..compiled }.other_when_stale(other))
 }
 
 /// Rules about databases and about who may listen, by direction. A rule that says nothing of a direction is in no mask of it.
@@ -71,23 +74,24 @@ pub(super) fn database_rules(
     let mut tables: [Vec<Rule>; Direction::ALL.len()] = Default::default();
     for (index, rule) in config.endpoints().enumerate() {
         if let (Some(reason), false) = (cannot.unix, rule.sockets.is_empty()) {
-            if rule.mode == config::Mode::Enforce && !rule.degrade {
+            if rule.when_stale.may_enforce(rule.mode) && !rule.degrade {
                 let help = "write `degrade = \"observe\"` in the rule to do without its `sockets`: nothing is seen of them \
                             then, the rest of the rule holds";
                 return Err(cannot_hold(config, &rule.name, &rule.place, reason, help));
             }
             degraded.push((rule.name.clone(), reason));
         }
-        let mode: Mode = rule.mode.into();
+        let (mode, other): (Mode, _) = (rule.mode.into(), rule.when_stale.is_other(rule.mode));
         let action = rule.action.into();
         let of = |workloads: &Option<Vec<usize>>| {
-            Rule::new(set(workloads.as_deref().unwrap_or_default()), Action::Allow, action, mode)
+            let rule = Rule::new(set(workloads.as_deref().unwrap_or_default()), Action::Allow, action, mode);
+            rule.other_when_stale(other)
         };
         tables[Direction::Client as usize].push(of(&rule.clients));
         tables[Direction::Server as usize].push(of(&rule.servers));
         let dropped = if action == Action::Deny { Action::Drop } else { action };
         let sources = Rule::new(WorkloadSet::EMPTY, Action::Allow, dropped, mode);
-        tables[Direction::Source as usize].push(sources);
+        tables[Direction::Source as usize].push(sources.other_when_stale(other));
         for (given, mask) in [
             (true, &mut masks.databases),
             (rule.clients.is_some(), &mut masks.clients),
@@ -110,7 +114,7 @@ pub(super) fn raw_rule(
     degraded: &mut Vec<(String, &'static str)>,
 ) -> Result<Option<Rule>, Report> {
     let Some(rule) = &config.raw_sockets else { return Ok(None) };
-    let refuses = rule.mode == config::Mode::Enforce && rule.action == config::Action::Deny;
+    let refuses = rule.when_stale.may_enforce(rule.mode) && rule.action == config::Action::Deny;
     if refuses && cannot.unix.is_some() {
         let (name, reason) =
             ("raw_sockets", "packet sockets are not seen without BPF LSM, raw IP sockets are");
@@ -121,7 +125,8 @@ pub(super) fn raw_rule(
         }
         degraded.push((name.to_owned(), reason));
     }
-    Ok(Some(Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), rule.mode.into())))
+    let compiled = Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), rule.mode.into());
+    Ok(Some(compiled.other_when_stale(rule.when_stale.is_other(rule.mode))))
 }
 
 /// Who may get at the memory of others. It is refused by a security hook, and reported without one.
@@ -131,8 +136,8 @@ pub(super) fn memory_rule(
     degraded: &mut Vec<(String, &'static str)>,
 ) -> Result<Option<Rule>, Report> {
     let Some(rule) = &config.process_memory else { return Ok(None) };
-    let refuses = rule.mode == config::Mode::Enforce && rule.action == config::Action::Deny;
-    let mut mode = rule.mode.into();
+    let refuses = rule.when_stale.may_enforce(rule.mode) && rule.action == config::Action::Deny;
+    let (mut mode, mut other) = (rule.mode.into(), rule.when_stale.is_other(rule.mode));
     if refuses && cannot.unix.is_some() {
         let (name, reason) = ("process_memory", "nobody can be kept from it without BPF LSM, only reported");
         if !rule.degrade {
@@ -140,9 +145,9 @@ pub(super) fn memory_rule(
             return Err(cannot_hold(config, name, &rule.place, reason, help));
         }
         degraded.push((name.to_owned(), reason));
-        mode = Mode::Observe;
+        (mode, other) = (Mode::Observe, false);
     }
-    Ok(Some(Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), mode)))
+    Ok(Some(Rule::new(set(&rule.allow), Action::Allow, rule.action.into(), mode).other_when_stale(other)))
 }
 
 impl From<config::Mode> for Mode {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::about::About;
-use super::words::{Attach, IfHeld, Mode, Per, Protocol};
+use super::words::{Attach, IfHeld, Mode, Per, Protocol, WhenStale};
 use crate::config::limits::{DEFAULT_SOURCE_MEMORY, DEFAULT_UNPARSED};
 use crate::config::source::{Place, Spanned};
 
@@ -71,6 +71,8 @@ pub struct RateLimit {
     pub penalty: Option<Penalty>,
     /// The rule's own mode, else that of the configuration.
     pub mode: Mode,
+    /// What holds while the agent is gone.
+    pub when_stale: WhenStale,
     /// What it is about, for people.
     pub about: About,
     /// Where the rule was defined.

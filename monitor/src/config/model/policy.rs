@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::about::About;
-use super::words::{Action, Class, ListKind, Mode};
+use super::words::{Action, Class, ListKind, Mode, WhenStale};
 use crate::config::source::{Place, Spanned};
 
 /// A named set of processes. At least one dimension is given (not empty); a process belongs if every given one
@@ -101,6 +101,8 @@ pub struct Database {
     pub action: Action,
     /// The rule's own mode, else that of the configuration.
     pub mode: Mode,
+    /// What holds while the agent is gone.
+    pub when_stale: WhenStale,
     /// What it is about, for people.
     pub about: About,
     /// Whether to observe where the kernel can't enforce.
@@ -134,6 +136,8 @@ pub struct Exec {
     pub action: Action,
     /// The rule's own mode, else that of the configuration.
     pub mode: Mode,
+    /// What holds while the agent is gone.
+    pub when_stale: WhenStale,
     /// What it is about, for people.
     pub about: About,
     /// Whether to observe where the kernel can't enforce.
@@ -163,6 +167,8 @@ pub struct Only {
     pub action: Action,
     /// Its own mode, else that of the configuration.
     pub mode: Mode,
+    /// What holds while the agent is gone.
+    pub when_stale: WhenStale,
     /// What it is about, for people.
     pub about: About,
     /// Whether to make do with what the kernel can.

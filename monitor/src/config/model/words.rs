@@ -24,6 +24,41 @@ impl Mode {
     }
 }
 
+/// What holds of a rule while the agent is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Toml, JsonSchema)]
+#[toml(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum WhenStale {
+    /// Its mode.
+    #[default]
+    Keep,
+    /// It observes, whatever its mode.
+    Open,
+    /// It enforces, whatever its mode.
+    Closed,
+}
+
+impl WhenStale {
+    /// `keep`, `open` or `closed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Whether it is the other one than a rule's mode that holds then.
+    pub fn is_other(self, mode: Mode) -> bool {
+        matches!((self, mode), (Self::Open, Mode::Enforce) | (Self::Closed, Mode::Observe))
+    }
+
+    /// Whether a rule of a mode ever enforces.
+    pub fn may_enforce(self, mode: Mode) -> bool {
+        mode == Mode::Enforce || self == Self::Closed
+    }
+}
+
 /// What a rule does with what it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use toml_spanner::Toml;
 
 use super::value::{Factor, Field, List, Port};
-use crate::config::model::{Attach, IfHeld, Level, Mode, Protocol};
+use crate::config::model::{Attach, IfHeld, Level, Mode, Protocol, WhenStale};
 
 /// How packets are counted for rate limits.
 #[derive(Debug, Default, Toml, JsonSchema)]
@@ -132,6 +132,11 @@ pub(crate) struct RateLimit {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// What holds while the agent has been gone for longer than `[agent] stale_after`: `keep` (default), what the mode says;
+    /// `open`, a rule that enforces only observes; `closed`, a rule that observes enforces.
+    #[toml(default)]
+    #[schemars(example = &"open")]
+    pub when_stale: Field<WhenStale>,
     /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
     #[toml(default)]
     #[schemars(example = &"high")]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use toml_spanner::Toml;
 
 use super::value::{Field, Id, List, Port};
-use crate::config::model::{Level, Mode};
+use crate::config::model::{Level, Mode, WhenStale};
 
 /// A named set of processes. At least one of `exe`, `user`, `group`, `unit`, `cgroup`, `parent` and `ancestor` is
 /// given; a process belongs if each that is given matches, and that is so if one of its values does.
@@ -111,6 +111,11 @@ pub(crate) struct Database {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// What holds while the agent has been gone for longer than `[agent] stale_after`: `keep` (default), what the mode says;
+    /// `open`, a rule that enforces only observes; `closed`, a rule that observes enforces.
+    #[toml(default)]
+    #[schemars(example = &"open")]
+    pub when_stale: Field<WhenStale>,
     /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
     #[toml(default)]
     #[schemars(example = &"high")]
@@ -161,6 +166,11 @@ pub(crate) struct Listen {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// What holds while the agent has been gone for longer than `[agent] stale_after`: `keep` (default), what the mode says;
+    /// `open`, a rule that enforces only observes; `closed`, a rule that observes enforces.
+    #[toml(default)]
+    #[schemars(example = &"open")]
+    pub when_stale: Field<WhenStale>,
     /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
     #[toml(default)]
     #[schemars(example = &"high")]
@@ -220,6 +230,11 @@ pub(crate) struct Exec {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// What holds while the agent has been gone for longer than `[agent] stale_after`: `keep` (default), what the mode says;
+    /// `open`, a rule that enforces only observes; `closed`, a rule that observes enforces.
+    #[toml(default)]
+    #[schemars(example = &"open")]
+    pub when_stale: Field<WhenStale>,
     /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
     #[toml(default)]
     #[schemars(example = &"high")]
@@ -280,6 +295,11 @@ pub(crate) struct Only {
     #[toml(default)]
     #[schemars(example = &"enforce")]
     pub mode: Field<Mode>,
+    /// What holds while the agent has been gone for longer than `[agent] stale_after`: `keep` (default), what the mode says;
+    /// `open`, a rule that enforces only observes; `closed`, a rule that observes enforces.
+    #[toml(default)]
+    #[schemars(example = &"open")]
+    pub when_stale: Field<WhenStale>,
     /// How bad it is: `info`, `low`, `medium` (default), `high` or `critical`. Findings and `monitor_rule_info` say it.
     #[toml(default)]
     #[schemars(example = &"high")]

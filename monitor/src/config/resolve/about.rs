@@ -3,10 +3,23 @@
 use super::Checker;
 use super::lists::List;
 use crate::config::limits::{MAX_ATTACK, MAX_WORD_BYTES};
-use crate::config::model::{About, Level};
+use crate::config::model::{About, Action, Level, WhenStale};
 use crate::config::pattern::Wrong;
 use crate::config::raw::{self, Field};
 use crate::config::source::quoted;
+
+/// Reads what holds while the agent is gone. Of a rule that only ever reports there is nothing to be said.
+pub(super) fn when_stale(file: &mut Checker, raw: &Field<WhenStale>, action: Action) -> WhenStale {
+    let when = raw.or(WhenStale::Keep);
+    if let Some(at) = raw.given()
+        && action == Action::Alert
+        && when != WhenStale::Keep
+    {
+        let help = "remove it, or write what is to be refused: `action = \"deny\"`";
+        file.error(at.span, "`when_stale` changes nothing of a rule whose action is `alert`", help);
+    }
+    when
+}
 
 /// Reads the keys that say what a rule is about.
 pub(super) fn about(

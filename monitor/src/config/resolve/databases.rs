@@ -1,6 +1,6 @@
 //! Database rules.
 
-use super::about::{about, word};
+use super::about::{about, when_stale, word};
 use super::lists::{List, patterns};
 use super::ports::ports;
 use super::prefixes::{Empty, prefixes};
@@ -27,6 +27,10 @@ pub(super) fn database(
         names.given().map(|names| workloads.indices(file, &names.value))
     };
     let (clients, servers) = (indices(&rule.clients), indices(&rule.servers));
+    let action = match rule.action.or(DatabaseAction::Deny) {
+        DatabaseAction::Deny => Action::Deny,
+        DatabaseAction::Alert => Action::Alert,
+    };
     Some(Database {
         ports: rule.ports.given().map(|raw| ports(file, raw)).unwrap_or_default(),
         addresses: match rule.addresses.given() {
@@ -40,11 +44,9 @@ pub(super) fn database(
         engine: rule.engine.given().map(|engine| engine.value.clone()),
         close_existing: rule.existing.or(Existing::List) == Existing::Close,
         name: name?.value.clone(),
-        action: match rule.action.or(DatabaseAction::Deny) {
-            DatabaseAction::Deny => Action::Deny,
-            DatabaseAction::Alert => Action::Alert,
-        },
+        action,
         mode: rule.mode.or(mode),
+        when_stale: when_stale(file, &rule.when_stale, action),
         about: about(file, &rule.severity, &rule.practice, &rule.attack),
         degrade: rule.degrade.given().is_some(),
         force: rule.force.or(false),
@@ -63,6 +65,10 @@ pub(super) fn listen(
     let At { value: rule, span } = raw;
     let name = names.take(file, &rule.name, "listen", *span);
     let allow = file.required(&rule.allow, "listen", "allow", *span);
+    let action = match rule.action.or(RawAction::Alert) {
+        RawAction::Alert => Action::Alert,
+        RawAction::Deny => Action::Deny,
+    };
     Some(Database {
         ports: rule.ports.given().map_or_else(|| vec![1..=u16::MAX], |raw| ports(file, raw)),
         addresses: match rule.addresses.given() {
@@ -76,11 +82,9 @@ pub(super) fn listen(
         engine: None,
         close_existing: false,
         name: name?.value.clone(),
-        action: match rule.action.or(RawAction::Alert) {
-            RawAction::Alert => Action::Alert,
-            RawAction::Deny => Action::Deny,
-        },
+        action,
         mode: rule.mode.or(mode),
+        when_stale: when_stale(file, &rule.when_stale, action),
         about: about(file, &rule.severity, &rule.practice, &rule.attack),
         force: false,
         degrade: false,

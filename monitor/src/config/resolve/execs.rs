@@ -3,7 +3,7 @@
 use monitor_common::policy::RuleKind;
 use toml_spanner::Span;
 
-use super::about::about;
+use super::about::{about, when_stale};
 use super::lists::{List, accounts, patterns};
 use super::workloads::Workloads;
 use super::{Checker, Names};
@@ -50,6 +50,11 @@ pub(super) fn exec(
         warn_of_everything(file, files);
     }
     let (list, files) = files?;
+    let action = match rule.action.or(ExecAction::Deny) {
+        ExecAction::Alert => Action::Alert,
+        ExecAction::Deny => Action::Deny,
+        ExecAction::Kill => Action::Kill,
+    };
     Some(Exec {
         name: name?.value.clone(),
         by,
@@ -58,12 +63,9 @@ pub(super) fn exec(
         list,
         files,
         args,
-        action: match rule.action.or(ExecAction::Deny) {
-            ExecAction::Alert => Action::Alert,
-            ExecAction::Deny => Action::Deny,
-            ExecAction::Kill => Action::Kill,
-        },
+        action,
         mode: rule.mode.or(mode),
+        when_stale: when_stale(file, &rule.when_stale, action),
         about: about(file, &rule.severity, &rule.practice, &rule.attack),
         degrade: rule.degrade.given().is_some(),
         force: rule.force.or(false),
@@ -148,13 +150,15 @@ pub(super) fn only(
 ) -> Option<Only> {
     let At { value: raw, span } = raw;
     let allow = file.required(&raw.allow, kind.name(), "allow", *span);
+    let action = match raw.action.or(RawAction::Alert) {
+        RawAction::Alert => Action::Alert,
+        RawAction::Deny => Action::Deny,
+    };
     Some(Only {
         allow: workloads.indices(file, &allow?.value),
-        action: match raw.action.or(RawAction::Alert) {
-            RawAction::Alert => Action::Alert,
-            RawAction::Deny => Action::Deny,
-        },
+        action,
         mode: raw.mode.or(mode),
+        when_stale: when_stale(file, &raw.when_stale, action),
         about: about(file, &raw.severity, &raw.practice, &raw.attack),
         degrade: raw.degrade.given().is_some(),
         place: file.place(*span),

@@ -10,7 +10,7 @@ use super::lists::List;
 use super::ports::ports;
 use super::prefixes::{Empty, prefixes};
 use super::{Checker, Names};
-use crate::config::model::{Mode, Per, Protocol, RateLimit};
+use crate::config::model::{Mode, Per, Protocol, RateLimit, WhenStale};
 use crate::config::raw::{self, At};
 use limits::Limits;
 
@@ -60,6 +60,7 @@ pub(super) fn rate_limit(
         newcomers,
         penalty: penalty.flatten(),
         mode: rule.mode.or(mode),
+        when_stale: rule.when_stale.or(WhenStale::Keep),
         about: about(file, &rule.severity, &rule.practice, &rule.attack),
         place: file.place(*span),
     })

@@ -19,6 +19,7 @@ use crate::config::model::{
 };
 use crate::config::net::{self, Protected};
 use crate::config::pattern::{Wrong, absolute, check_components};
+use crate::config::rate;
 use crate::config::raw::{self, At, Field, List};
 use crate::config::source::{Place, Source, Spanned, quoted};
 use crate::config::syntax::Parsed;
@@ -109,6 +110,7 @@ fn default_agent() -> Agent {
         cgroup,
         protect: Protect::default(),
         redact,
+        stale_after_ns: STALE_AFTER_NS,
         rings: Rings::default(),
         events_per_cgroup: Some(Limit::a_second(limits::EVENTS_PER_CGROUP)),
     }
@@ -168,6 +170,10 @@ fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
     if let Some(at) = raw.protect.given() {
         agent.protect = protect(file, &at.value);
     }
+    if let Some(at) = raw.stale_after.given() {
+        let after = file.accept(at.span, stale_after(&at.value));
+        agent.stale_after_ns = after.unwrap_or(agent.stale_after_ns);
+    }
     if let Some(at) = raw.redact.given() {
         agent.redact = redact(file, at).unwrap_or(agent.redact);
     }
@@ -177,6 +183,19 @@ fn agent(file: &mut Checker, raw: &raw::Agent) -> Agent {
             file.accept(at.span, limit_or_off(&at.value)).unwrap_or(agent.events_per_cgroup);
     }
     agent
+}
+
+/// A minute: a busy machine must not look like one without an agent.
+const STALE_AFTER_NS: u64 = 60 * SECOND_NS;
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn stale_after(text: &str) -> Result<u64, Wrong> {
+    let time = rate::duration(text)?;
+    if (5 * SECOND_NS..=24 * 3600 * SECOND_NS).contains(&time) {
+        return Ok(time);
+    }
+    let message = format!("the agent can't count as gone after {}", quoted(text));
+    Err((message, "write a time from `\"5s\"` (it gives a sign of life each second) to `\"24h\"`".into()))
 }
 
 fn redact(file: &mut Checker, at: &At<raw::Redact>) -> Option<Redact> {

@@ -133,7 +133,7 @@ fn unknown_keys() {
             text: "[agent]\nInterfaces = \"auto\"\nxyzzy = 1\n",
             found: &[
                 "2:1 error: unknown key `Interfaces` in `[agent]` | did you mean `interfaces`?",
-                "3:1 error: unknown key `xyzzy` in `[agent]` | known here: `cgroup`, `events_per_cgroup`, `findings_ring`, `interfaces`, `protect`, `redact`, `ring`",
+                "3:1 error: unknown key `xyzzy` in `[agent]` | known here: `cgroup`, `events_per_cgroup`, `findings_ring`, `interfaces`, `protect`, `redact`, `ring`, `stale_after`",
             ],
         },
         Case {

@@ -146,7 +146,7 @@ fn raw_sockets() {
             text: "[raw_sockets]\nallow = []\naction = \"kill\"\nname = \"r\"\n",
             found: &[
                 "3:10 error: `kill` is no value of `action` | it may be `\"alert\"` or `\"deny\"`",
-                "4:1 error: unknown key `name` in `[raw_sockets]` | known here: `action`, `allow`, `attack`, `degrade`, `mode`, `practice`, `severity`",
+                "4:1 error: unknown key `name` in `[raw_sockets]` | known here: `action`, `allow`, `attack`, `degrade`, `mode`, `practice`, `severity`, `when_stale`",
             ],
         },
         Case {

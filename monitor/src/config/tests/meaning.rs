@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{EVERY_KEY, load};
-use crate::config::{About, Account, Action, Class, Difference, ListKind, Mode, Pattern, Spanned};
+use crate::config::{About, Account, Action, Class, Difference, ListKind, Mode, Pattern, Spanned, WhenStale};
 
 fn values<T: Clone>(list: &[Spanned<T>]) -> Vec<T> {
     list.iter().map(|entry| entry.value.clone()).collect()
@@ -56,7 +56,8 @@ fn databases() {
     assert_eq!(database.sources.as_deref(), Some(&[network("10.0.2.0", 24), network("::1", 128)][..]));
     assert_eq!((database.action, database.mode, database.degrade), (Action::Alert, Mode::Observe, true));
     assert!(database.close_existing && database.force);
-    assert_eq!(database.place.to_string(), "test.toml:63:1");
+    assert_eq!(database.when_stale, WhenStale::Keep);
+    assert_eq!(database.place.to_string(), "test.toml:67:1");
     let least = load("[[database]]\nname = 'a'\nsockets = ['/s']\nclients = []\n");
     let least = &least.databases[0];
     assert!(least.ports.is_empty() && least.addresses.is_empty() && !least.close_existing && !least.force);
@@ -74,7 +75,7 @@ fn exec_rules() {
     let files = values(&exec.files);
     assert_eq!(files[..3], [glob("/bin/*sh"), path("/usr/bin/nc"), glob("/tmp/**")]);
     assert_eq!(files[3..], [Pattern::Class(Class::Memfd), Pattern::Class(Class::Deleted)]);
-    assert_eq!(exec.files[1].place.to_string(), "test.toml:84:21");
+    assert_eq!(exec.files[1].place.to_string(), "test.toml:89:21");
     let dumps = &config.execs[1];
     assert_eq!(
         (dumps.list, values(&dumps.users)),
@@ -114,15 +115,17 @@ fn what_differs_is_found_and_places_are_not_looked_at() {
     assert_eq!(differs(&|text| text.replace("memory = \"32MiB\"", "memory = \"64MiB\"")), packets);
     let exec = "\n[[exec]]\nname = \"one more\"\ndeny = [\"/x\"]\n";
     assert_eq!(differs(&|text| text + exec).elsewhere, ["[[exec]]"]);
-    let raw = differs(&|text| text.replace("degrade = \"observe\"\n\n[packets]", "\n[packets]"));
+    let raw = differs(&|text| text.replace("when_stale = \"open\"\n\n[packets]", "\n[packets]"));
     assert_eq!(raw, Difference { packets: false, elsewhere: vec!["[process_memory]"] });
 }
 
 #[test]
 fn raw_sockets() {
-    let raw = load(EVERY_KEY).raw_sockets.unwrap();
+    let config = load(EVERY_KEY);
+    let raw = config.raw_sockets.unwrap();
     assert_eq!((raw.allow, raw.action, raw.mode), (vec![2], Action::Deny, Mode::Observe));
     assert!(raw.degrade);
+    assert_eq!((raw.when_stale, config.agent.stale_after_ns), (WhenStale::Closed, 90_000_000_000));
     let least = load("mode = 'enforce'\n[raw_sockets]\nallow = []\n").raw_sockets.unwrap();
     assert_eq!((least.allow, least.action, least.mode), (vec![], Action::Alert, Mode::Enforce));
     assert!(!least.degrade);

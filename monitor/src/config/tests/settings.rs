@@ -77,6 +77,32 @@ fn cgroup() {
 }
 
 #[test]
+fn the_absence_of_the_agent() {
+    check(&[
+        Case {
+            text: "[agent]\nstale_after = \"1s\"\n",
+            found: &[
+                "2:15 error: the agent can't count as gone after `1s` | write a time from `\"5s\"` (it gives a sign of life each second) to `\"24h\"`",
+            ],
+        },
+        Case { text: "[agent]\nstale_after = \"5s\"\n", found: &[] },
+        Case {
+            text: "[[exec]]\nname = \"a\"\ndeny = [\"/a\"]\naction = \"alert\"\nwhen_stale = \"open\"\n",
+            found: &[
+                "5:14 error: `when_stale` changes nothing of a rule whose action is `alert` | remove it, or write what is to be refused: `action = \"deny\"`",
+            ],
+        },
+        Case {
+            text: "[raw_sockets]\nallow = []\nwhen_stale = \"closed\"\n",
+            found: &[
+                "3:14 error: `when_stale` changes nothing of a rule whose action is `alert` | remove it, or write what is to be refused: `action = \"deny\"`",
+            ],
+        },
+        Case { text: "[raw_sockets]\nallow = []\nwhen_stale = \"keep\"\n", found: &[] },
+    ]);
+}
+
+#[test]
 fn protect() {
     check(&[
         Case {

@@ -16,7 +16,10 @@ pub(in crate::metrics) fn policy<'v>(view: &'v View, out: &mut Samples<'v>) {
 
 pub(in crate::metrics) fn rule<'v>(view: &'v View, out: &mut Samples<'v>) {
     for rule in view.facts.policy.iter().flat_map(|policy| &*policy.rules) {
-        out.add([&*rule.name, rule.kind, rule.severity, &*rule.practice, &*rule.attack], 1u64);
+        out.add(
+            [&*rule.name, rule.kind, rule.severity, &*rule.practice, &*rule.attack, rule.when_stale],
+            1u64,
+        );
     }
 }
 
