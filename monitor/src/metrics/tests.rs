@@ -108,6 +108,7 @@ fn metrics() -> Metrics {
             severity: "high",
             practice: "availability".into(),
             attack: "T1498,T1499".into(),
+            when_stale: "open",
         };
         facts.policy =
             Some(Policy { sha256: "cd".into(), generation: 3, mode: "observe", rules: [rule].into() });
@@ -225,7 +226,7 @@ fn values_and_labels_are_those_of_the_snapshot() {
         "monitor_penalties_active{rule=\"https\"} 7",
         "monitor_penalties_repeated{rule=\"https\"} 2",
         "monitor_rule_info{rule=\"https\",kind=\"rate_limit\",severity=\"high\",practice=\"availability\",\
-         attack=\"T1498,T1499\"} 1",
+         attack=\"T1498,T1499\",when_stale=\"open\"} 1",
         "monitor_kernel_info{release=\"6.1.0\"} 1",
         "monitor_sink_written_bytes_total{sink=\"stdout\"} 12",
         "monitor_sink_errors_total{sink=\"stdout\"} 1",
