@@ -184,7 +184,9 @@ impl Diagnostic {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        renderer.decor_style(DecorStyle::Ascii).render(&[group])
+        let text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
+        // It shows control characters as what they are, but for those from U+0080 on, which some terminals obey.
+        text.replace(|c: char| matches!(c, '\u{80}'..='\u{9f}'), "\u{fffd}")
     }
 
     fn snippets<'a>(

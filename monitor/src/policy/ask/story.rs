@@ -79,7 +79,6 @@ impl Asker<'_> {
         let decision = reply.map_or(weighed.decision, |reply| reply.decision);
         let without_lsm = reply.map_or(weighed.without_lsm, |reply| reply.without_lsm);
         let names = self.rule_names(asked);
-        let kind = asked.rule_kind();
         let mut rules = Vec::new();
         for (index, name) in names.iter().enumerate().filter(|_| in_scope && !asked.is_never_judged()) {
             let why_not = self.why_not(index, asked, &weighed);
@@ -108,7 +107,7 @@ impl Asker<'_> {
             sentence,
             rule,
             without_lsm,
-            rule_kind: kind.name(),
+            rule_kind: self.kind_of(asked, decision.rule).name(),
             in_scope,
             workloads: match asked.request.who() {
                 Some(_) => self.belongs(asked, &weighed),
@@ -122,7 +121,7 @@ impl Asker<'_> {
     /// A decision, by its names.
     #[must_use]
     pub fn brief(&self, asked: &Asked, decision: &Decision) -> Brief {
-        let rule = self.names.rule(asked.rule_kind(), decision.rule).map(|name| name.to_string());
+        let rule = self.rule_names(asked).into_iter().nth(usize::from(decision.rule));
         Brief {
             verdict: verdict::name(decision.verdict),
             mode: rule.as_ref().map(|_| Mode::from_code(decision.mode).name()),
@@ -140,6 +139,18 @@ impl Asker<'_> {
             Belongs { workload: workload.name.clone(), member, as_descendant, fails }
         };
         self.config.workloads.iter().enumerate().map(row).collect()
+    }
+
+    /// The kind of the rule with this number.
+    fn kind_of(&self, asked: &Asked, rule: u16) -> RuleKind {
+        match asked.request {
+            Request::Bind(_)
+                if rule != NO_RULE && usize::from(rule) >= self.names.rules(RuleKind::Database).len() =>
+            {
+                RuleKind::Listen
+            }
+            _ => asked.rule_kind(),
+        }
     }
 
     fn rule_names(&self, asked: &Asked) -> Vec<String> {
