@@ -144,7 +144,7 @@ fn recall(pid: u32, scratch: &mut Scratch) {
     if let Some(process) = unsafe { PROCESSES.get(pid) } {
         scratch.process = *process;
     } else {
-        if judges() {
+        if in_scope() {
             stat(Stat::UnknownProcess);
         }
         if let Some(masks) = masks() {

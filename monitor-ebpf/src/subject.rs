@@ -240,7 +240,7 @@ pub fn known_of(entry: Option<&Process>) -> Known {
     if let Some(process) = entry {
         return Known::of(process);
     }
-    if judges() {
+    if in_scope() {
         stat(Stat::UnknownProcess);
     }
     // VERIFIER: read from a map, it is the same state as a known one.

@@ -263,6 +263,7 @@ impl Watcher {
             self.look(counters, &mut counted);
             self.wait(mounts);
         }
+        self.flows.end(counters);
     }
 
     /// Waits until something may have changed, at most for [`EVERY`].

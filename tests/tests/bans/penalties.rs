@@ -25,10 +25,13 @@ fn gap(line: &Line) -> Result<(f64, f64)> {
     Ok(((heard - sent).as_secs_f64(), (heard - begun).as_secs_f64()))
 }
 
+/// By how much the kernel's clock for packets may be behind: it goes in steps (`CONFIG_HZ`, 100 a second at the least).
+const STEP: f64 = 0.01;
+
 /// The last packet of the burst may be as late as the silence after it.
 fn check(seen: (f64, f64), due: f64) {
     println!("{due} s are due, {:.3} to {:.3} s seen", seen.0, seen.1);
-    assert!(seen.1 >= due, "{} s of {due}", seen.1);
+    assert!(seen.1 >= due - STEP, "{} s of {due}", seen.1);
     assert!(seen.0 <= due + 0.3 * slowdown(), "{} s of {due}", seen.0);
 }
 

@@ -65,6 +65,7 @@ fn a_group_that_floods_is_throttled_and_no_other() -> Result<()> {
         if is_limited {
             let lasted = told(&agent, "connect", wild_pid)?;
             assert!(lasted < FLOOD && suppressed > 0.0, "{lasted} of the flood were told, {suppressed} not");
+            // A flood may be over before the agent looks; then it is told at the end.
             agent.wait_for_metric("monitor_cgroups_throttled", &[], 0.0, deadline(20.0))?;
         } else {
             assert_eq!(suppressed, 0.0);

@@ -49,6 +49,14 @@ impl Flows {
         counters.gauges.cgroups_throttled.store(self.over.groups.len() as u64, Relaxed);
     }
 
+    /// Tells of floods that go on, or have just been: nobody looks again.
+    pub(super) fn end(&mut self, counters: &KernelCounters) {
+        self.look(counters);
+        for change in self.over.end() {
+            self.tell(&change);
+        }
+    }
+
     fn tell(&self, change: &Change) {
         let name = |id: u64| {
             let path = self.groups.path_of(id);
@@ -99,6 +107,16 @@ enum Change {
 }
 
 impl Over {
+    /// Ends all floods.
+    fn end(&mut self) -> Vec<Change> {
+        let ended = |(id, flood): (u64, Flood)| Change::Ended {
+            id,
+            suppressed: flood.now - flood.before,
+            lasted: flood.last.duration_since(flood.since),
+        };
+        self.groups.drain().map(ended).collect()
+    }
+
     /// Takes note of how many events of each group were suppressed so far.
     fn note(&mut self, rows: &[(u64, u64)], now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -154,6 +172,8 @@ mod tests {
         assert_eq!(over.note(&[(7, 35)], at(10)), [Change::Began(7)]);
         assert_eq!(over.note(&[(7, 35)], at(13)), [ended(7, 5, 0)]);
         assert!(over.settled.len() == 1 && over.groups.is_empty());
+        assert_eq!(over.note(&[(7, 36)], at(20)), [Change::Began(7)]);
+        assert_eq!((over.end(), over.end()), (vec![ended(7, 1, 0)], vec![]));
     }
 
     #[test]

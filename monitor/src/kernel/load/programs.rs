@@ -50,8 +50,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses it; the error bears the end of what the verifier said.
     pub fn load(&mut self, probe: &Probe) -> Result<Loaded> {
-        let types = self.types.as_deref().context("the kernel's types are forgotten")?;
-        load(program(&mut self.ebpf, probe)?, probe, types)
+        load(program(&mut self.ebpf, probe)?, probe, self.types.as_deref())
     }
 
     /// Loads some programs, as many at a time as there are CPUs; what came of each, in the order given.
@@ -59,7 +58,7 @@ impl Kernel {
     /// # Errors
     /// When the object lacks one.
     pub fn load_all(&mut self, probes: &[&'static Probe]) -> Result<Vec<(&'static Probe, Result<Loaded>)>> {
-        let types = self.types.as_deref().context("the kernel's types are forgotten")?;
+        let types = self.types.as_deref();
         let mut programs: HashMap<String, &mut Program> =
             self.ebpf.programs_mut().map(|(name, program)| (name.to_owned(), program)).collect();
         let take = |probe: &&'static Probe| {
@@ -87,7 +86,7 @@ impl Kernel {
         Ok(done.into_iter().map(|(_, probe, outcome)| (probe, outcome)).collect())
     }
 
-    /// Forgets the kernel's types: no program is loaded after that.
+    /// Forgets the kernel's types: after that only programs are loaded that don't need them, those for packets.
     pub fn forget_types(&mut self) {
         self.types = None;
     }
@@ -97,12 +96,13 @@ fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load(program: &mut Program, probe: &Probe, types: &KernelTypes) -> Result<Loaded> {
+fn load(program: &mut Program, probe: &Probe, types: Option<&KernelTypes>) -> Result<Loaded> {
     let begun = Instant::now();
+    let types = || types.context("the kernel's types are forgotten");
     let outcome = match (&mut *program, probe.attach) {
-        (Program::BtfTracePoint(program), Attach::Tracepoint(hook)) => program.load(hook, types),
-        (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, types),
-        (Program::FEntry(program), Attach::Function(function)) => program.load(function, types),
+        (Program::BtfTracePoint(program), Attach::Tracepoint(hook)) => program.load(hook, types()?),
+        (Program::Lsm(program), Attach::Lsm(hook)) => program.load(hook, types()?),
+        (Program::FEntry(program), Attach::Function(function)) => program.load(function, types()?),
         (Program::CgroupSockAddr(program), _) => program.load(),
         (Program::CgroupSock(program), _) => program.load(),
         (Program::CgroupSkb(program), _) => program.load(),
